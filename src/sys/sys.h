@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The only code that makes filesystem system calls.  Every function returns 0, a count or a
+ * descriptor, or -errno, and repeats on EINTR where that is harmless.  Descriptors are always
+ * close-on-exec.  NAME is one component (or "" for the descriptor itself where it says so).
+ *
+ * The seam: every function asks sys_fault() first.  A test sets sys_fault_hook to make the Nth call
+ * fail or to stop the process before or after it; in normal use the hook is NULL and costs a
+ * predicted branch.
+ */
+#ifndef SYS_SYS_H
+#define SYS_SYS_H
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+
+/* NAME of the call ("openat", ...); MUTATES: whether it changes a filesystem.  Return 0 to go on or a
+ * negative errno to fail instead.  AFTER: called again after a successful mutating call. */
+typedef int (*sys_fault_fn)(const char *name, bool mutates, bool after);
+extern sys_fault_fn sys_fault_hook;
+
+/* ---- Opening ---- */
+
+int sys_openat(int dirfd, const char *name, int flags, mode_t mode);
+/* A path that must not leave DIRFD nor pass a symlink (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS, and
+ * NO_XDEV if so); component by component where openat2 is missing. */
+int sys_open_beneath(int dirfd, const char *path, int flags, bool no_xdev);
+/* A new, independent description of the file behind FD (an O_PATH one too): /proc/self/fd.  Falls back to
+ * openat(fd, ".") for directories when /proc is missing. */
+int sys_reopen(int fd, int flags);
+void sys_close(int fd);
+int sys_dup(int fd);
+
+/* ---- File handles ---- */
+
+struct sys_handle {
+	int type;
+	unsigned len;
+	uint8_t fid[128];
+};
+/* NAME "" (AT_EMPTY_PATH) for FD itself.  RET_MOUNT may be NULL. */
+int sys_name_to_handle(int dirfd, const char *name, struct sys_handle *ret, int *ret_mount);
+int sys_open_by_handle(int mount_fd, const struct sys_handle *handle, int flags);
+
+/* ---- Status ---- */
+
+/* fstatat with AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT; NAME "" for the descriptor. */
+int sys_stat(int dirfd, const char *name, struct stat *ret);
+/* statx with the basic fields, birth time and attributes; never follows, never triggers automounts. */
+int sys_statx(int dirfd, const char *name, struct statx *ret);
+int sys_statfs(int fd, struct statfs *ret);
+/* FS_IOC_GETFSUUID, or btrfs's own ioctl.  -ENOTTY or -ENODATA if the filesystem has none. */
+int sys_fs_uuid(int fd, uint8_t uuid[16]);
+ssize_t sys_readlink(int dirfd, const char *name, char *buf, size_t size);	/* "" allowed (O_PATH fd) */
+
+/* ---- Directories ---- */
+
+/* Raw getdents64 into BUF; returns bytes, 0 at the end. */
+ssize_t sys_getdents(int fd, void *buf, size_t size);
+struct sys_dirent {		/* struct linux_dirent64 */
+	uint64_t ino;
+	int64_t off;
+	uint16_t reclen;
+	uint8_t type;
+	char name[];
+} __attribute__((packed));
+int64_t sys_lseek(int fd, int64_t off, int whence);
+
+/* ---- Names ---- */
+
+int sys_mkdir(int dirfd, const char *name, mode_t mode);
+int sys_mknod(int dirfd, const char *name, mode_t mode, dev_t dev);
+int sys_symlink(const char *target, int dirfd, const char *name);
+int sys_link(int from_fd, const char *from, int to_fd, const char *to);
+/* Name the (O_TMPFILE or other) file behind FD: AT_EMPTY_PATH, else through /proc/self/fd. */
+int sys_link_fd(int fd, int to_fd, const char *to);
+int sys_unlink(int dirfd, const char *name);
+int sys_rmdir(int dirfd, const char *name);
+int sys_rename(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+
+/* ---- Attributes. NAME "" acts on the descriptor, which may be O_PATH. Symlinks are not followed. ---- */
+
+int sys_chmod(int dirfd, const char *name, mode_t mode);	/* -EOPNOTSUPP on symlinks */
+int sys_chown(int dirfd, const char *name, uid_t uid, gid_t gid);
+int sys_utimens(int dirfd, const char *name, const struct timespec times[2]);
+
+/* Extended attributes: the *xattrat system calls where the kernel has them (6.13), else through the
+ * descriptor or /proc/self/fd.  SIZE 0 asks for the length. */
+ssize_t sys_getxattr(int dirfd, const char *name, const char *attr, void *value, size_t size);
+ssize_t sys_listxattr(int dirfd, const char *name, char *list, size_t size);
+int sys_setxattr(int dirfd, const char *name, const char *attr, const void *value, size_t size,
+		 int flags);
+int sys_removexattr(int dirfd, const char *name, const char *attr);
+
+/* FS_IOC_GETFLAGS / SETFLAGS, FS_IOC_FSGETXATTR / FSSETXATTR, FS_IOC_GETVERSION; FD is not O_PATH. */
+struct fsxattr;
+int sys_getflags(int fd, unsigned *ret);
+int sys_setflags(int fd, unsigned flags);
+int sys_fsgetxattr(int fd, struct fsxattr *ret);
+int sys_fssetxattr(int fd, const struct fsxattr *x);
+int sys_getversion(int fd, uint32_t *ret);
+
+/* ---- Data ---- */
+
+ssize_t sys_pread(int fd, void *buf, size_t size, uint64_t off);	/* short only at the end */
+ssize_t sys_pwrite(int fd, const void *buf, size_t size, uint64_t off);	/* short only with an error after */
+int sys_ftruncate(int fd, uint64_t size);
+int sys_fallocate(int fd, int mode, uint64_t off, uint64_t len);
+ssize_t sys_copy_file_range(int in, uint64_t off_in, int out, uint64_t off_out, size_t len);
+int sys_ficlone(int out, int in);
+int sys_fsync(int fd);
+int sys_fdatasync(int fd);
+int sys_syncfs(int fd);
+
+/* ---- Mounts ---- */
+
+/* A private, read-only, detached clone of the mount at FD, rooted there (open_tree, mount_setattr).
+ * -EPERM and others without privilege: the caller goes on with FD. */
+int sys_clone_readonly(int fd);
+
+/* ---- Copying whole files: copy.c ---- */
+
+/*
+ * Copy the first SIZE bytes of IN (a regular file) to OUT (empty): a reflink of the whole where the
+ * filesystem can and SIZE is all of it, else extents (SEEK_DATA) by copy_file_range, else by reads and
+ * writes.  Holes stay holes, and OUT ends with size SIZE.  CANCELLED is looked at between pieces of at
+ * most 1 MiB (64 MiB for copy_file_range): -EINTR.  *RET_COPIED gets the bytes copied (0 for a reflink).
+ */
+int sys_copy_data(int in, int out, uint64_t size, const _Atomic bool *cancelled, uint64_t *ret_copied);
+
+/* ---- Credentials of this thread ---- */
+
+/*
+ * Once per serving thread: its own umask (unshare CLONE_FS) and SECBIT_NO_SETUID_FIXUP, so that the
+ * calls below change who owns what is created and nothing else.  Without privilege only the umask.
+ */
+int sys_thread_init(void);
+/* Act as this user and group for what is created; no call is made where they are the current ones. */
+int sys_creds_enter(uid_t uid, gid_t gid);
+void sys_creds_leave(void);
+void sys_umask(mode_t mask);
+/* Whether this thread may take other user ids (CAP_SETUID and CAP_SETGID in its user namespace). */
+bool sys_can_switch_ids(void);
+/* Whether the process has CAP (CAP_SYS_ADMIN, ...) in the initial user namespace. */
+bool sys_init_ns_capable(int cap);
+
+#endif
