@@ -5,6 +5,10 @@
  * 0 is free, 1 is held, 2 is held with (perhaps) somebody waiting.  Taking it is an acquire, giving
  * it back a release, both C11 atomics, so that ThreadSanitizer sees the order it makes.
  *
+ * The functions that take and give are opaque to the compiler's analysis between functions: gcc 12
+ * takes them, whose system call it knows to call nothing back, for unable to let another thread at
+ * a static variable, and would keep such a variable in a register from before the lock.
+ *
  * With LAMINA_LOCK_RANKS each thread keeps a list of what it holds; see rank_taken().
  */
 #include "base/mutex.h"
@@ -17,6 +21,12 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#if defined(__has_attribute) && __has_attribute(noipa)
+#define OPAQUE __attribute__((noipa))
+#else
+#define OPAQUE __attribute__((noinline))
+#endif
 
 enum { WORD_FREE = 0, WORD_HELD = 1, WORD_WAITED = 2 };
 
@@ -111,7 +121,7 @@ static bool word_take(struct mutex *m)
 						       memory_order_acquire, memory_order_relaxed);
 }
 
-static void lock_checked(struct mutex *m, bool second)
+OPAQUE static void lock_checked(struct mutex *m, bool second)
 {
 	rank_check(m, second);
 	if (!word_take(m)) {
@@ -123,18 +133,18 @@ static void lock_checked(struct mutex *m, bool second)
 	rank_taken(m);
 }
 
-void mutex_lock(struct mutex *m)
+OPAQUE void mutex_lock(struct mutex *m)
 {
 	lock_checked(m, false);
 }
 
-void mutex_lock_second(struct mutex *m)
+OPAQUE void mutex_lock_second(struct mutex *m)
 {
 	lock_checked(m, true);
 }
 
 /* Does not wait, so cannot deadlock: any order will do. */
-bool mutex_trylock(struct mutex *m)
+OPAQUE bool mutex_trylock(struct mutex *m)
 {
 	if (!word_take(m))
 		return false;
@@ -142,7 +152,7 @@ bool mutex_trylock(struct mutex *m)
 	return true;
 }
 
-void mutex_unlock(struct mutex *m)
+OPAQUE void mutex_unlock(struct mutex *m)
 {
 	uint32_t old;
 
@@ -163,7 +173,7 @@ bool mutex_is_locked(const struct mutex *m)
  * mutex held, and a broadcaster has changed what they wait for with the mutex held, so it sees
  * them; a broadcast that nobody waits for is one load.
  */
-static void wait_until(struct cond *c, struct mutex *m, const struct timespec *timeout)
+OPAQUE static void wait_until(struct cond *c, struct mutex *m, const struct timespec *timeout)
 {
 	uint32_t seq = atomic_fetch_or_explicit(&c->seq, 1u, memory_order_relaxed) | 1u;
 

@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* CHECK: nothing while it holds, a message and SIGABRT when it does not. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* CHECK: nothing while it holds, a message and SIGABRT when it does not.  Clean-up on scope exit. */
+#include "unit.h"
 
 #include "base/check.h"
+#include "base/cleanup.h"
+#include "dies.h"
 
-#include <signal.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <errno.h>
 
 static void check_passes(void **state)
 {
@@ -23,35 +17,59 @@ static void check_passes(void **state)
 	assert_int_equal(seen, 1);
 }
 
+static void break_it(void)
+{
+	CHECK(1 + 1 == 3);
+}
+
+static void hold_it(void)
+{
+	CHECK(1 + 1 == 2);
+}
+
 static void check_stops(void **state)
 {
-	char text[256] = "";
-	ssize_t n;
-	int fds[2], status;
-	pid_t pid;
+	(void)state;
+	assert_true(dies_saying(break_it, "1 + 1 == 3"));
+	assert_true(dies_saying(break_it, "test_check.c"));
+	assert_false(dies_saying(hold_it, ""));
+}
+
+static void descriptors_close(void **state)
+{
+	int seen;
 
 	(void)state;
-	assert_int_equal(pipe(fds), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		struct rlimit none = { 0, 0 };
+	{
+		CLEANUP_CLOSE int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-		(void)setrlimit(RLIMIT_CORE, &none); /* a core file is only a nuisance */
-		(void)signal(SIGABRT, SIG_DFL);
-		(void)dup2(fds[1], 2);
-		CHECK(1 + 1 == 3);
-		_exit(0);
+		assert_true(fd >= 0);
+		seen = fd;
+		errno = EXDEV;
 	}
-	close(fds[1]);
-	n = read(fds[0], text, sizeof(text) - 1);
-	close(fds[0]);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status));
-	assert_int_equal(WTERMSIG(status), SIGABRT);
-	assert_true(n > 0);
-	assert_non_null(strstr(text, "1 + 1 == 3"));
-	assert_non_null(strstr(text, "test_check.c"));
+	assert_int_equal(errno, EXDEV);
+	assert_int_equal(fcntl(seen, F_GETFD), -1);
+	assert_int_equal(errno, EBADF);
+}
+
+static void owners_change(void **state)
+{
+	CLEANUP_FREE char *kept = NULL;
+	int seen;
+
+	(void)state;
+	{
+		CLEANUP_CLOSE int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		CLEANUP_FREE char *text = strdup("text");
+
+		seen = TAKE_FD(fd);
+		assert_int_equal(fd, -1);
+		kept = TAKE_PTR(text);
+		assert_null(text);
+	}
+	assert_true(fcntl(seen, F_GETFD) >= 0);
+	close(seen);
+	assert_string_equal(kept, "text");
 }
 
 int main(void)
@@ -59,6 +77,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(check_passes),
 		cmocka_unit_test(check_stops),
+		cmocka_unit_test(descriptors_close),
+		cmocka_unit_test(owners_change),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
