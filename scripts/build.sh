@@ -23,4 +23,10 @@ elif [ "$want" != "$(cat "$stamp" 2>/dev/null)" ]; then
 		{ cat "$dir/setup.log" >&2; exit 1; }
 	printf '%s\n' "$want" >"$stamp"
 fi
-exec ninja -C "$dir" --quiet
+# First by itself, for a change of meson.build makes it talk.
+ninja -C "$dir" --quiet build.ninja >"$dir/setup.log" 2>&1 || { cat "$dir/setup.log" >&2; exit 1; }
+if ! ninja -C "$dir" --quiet >"$dir/build.log" 2>&1; then
+	cat "$dir/build.log" >&2
+	exit 1
+fi
+grep -v '^ninja: no work to do' "$dir/build.log" >&2 || :	# warnings

@@ -8,7 +8,7 @@
 
 #include "base/cleanup.h"
 
-/* Copy a comma that stands escaped at IN.  Returns how many bytes of IN that took, or 0. */
+/* How many bytes of IN an escaped comma at its beginning takes, or 0. */
 static size_t escaped_comma(const char *in)
 {
 	if (strncmp(in, "\\,", 2) == 0)
@@ -43,7 +43,8 @@ static size_t copy_option(const char *in, char *out, char **ret_value)
 			in += n;
 			continue;
 		}
-		if (*in == '\\' && in[1]) {
+		/* A pair stays together, but for "=": nothing keeps that from ending a name. */
+		if (*in == '\\' && in[1] && (in[1] != '=' || *ret_value)) {
 			*out++ = *in++;
 			*out++ = *in++;
 			continue;
