@@ -88,4 +88,5 @@ install: all
 	@meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf build build-asan build-tsan build-coverage build-fuzz build-lint-gcc build-lint-clang
+	rm -rf build build-asan build-tsan build-coverage build-fuzz build-lint-gcc build-lint-gcc-O0 \
+		build-lint-clang

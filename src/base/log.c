@@ -25,9 +25,9 @@
 static log_sink_fn sink;
 static void *sink_ctx;
 
-static atomic_llong window;	/* the second (monotonic clock) that LINES counts in */
-static atomic_uint lines;	/* passed on in this second, or cut */
-static atomic_uint lost;	/* cut and not yet told of */
+static atomic_llong window; /* the second (monotonic clock) that LINES counts in */
+static atomic_uint lines;   /* passed on in this second, or cut */
+static atomic_uint lost;    /* cut and not yet told of */
 
 void log_set_sink(log_sink_fn fn, void *ctx)
 {

@@ -203,9 +203,8 @@ void cond_broadcast(struct cond *c)
 	uint32_t seq = atomic_load_explicit(&c->seq, memory_order_relaxed);
 
 	while (seq & 1u) {
-		if (atomic_compare_exchange_weak_explicit(&c->seq, &seq, seq + 1u,
-							  memory_order_relaxed,
-							  memory_order_relaxed)) {
+		if (atomic_compare_exchange_weak_explicit(
+			    &c->seq, &seq, seq + 1u, memory_order_relaxed, memory_order_relaxed)) {
 			futex_wake(&c->seq, INT32_MAX);
 			return;
 		}

@@ -14,7 +14,7 @@
 
 /* ---- Stored file handles (origin, upper, index names): handle.c ---- */
 
-#define FH_MAX_FID 128u			/* MAX_HANDLE_SZ of name_to_handle_at(2) */
+#define FH_MAX_FID 128u /* MAX_HANDLE_SZ of name_to_handle_at(2) */
 #define FH_HEADER 21u
 #define FH_MAX (FH_HEADER + FH_MAX_FID)
 #define FH_UUID_LEN 16u
@@ -29,10 +29,10 @@ struct fh {
 struct fh_view {
 	uint8_t type;
 	bool path_upper;
-	const uint8_t *uuid;		/* FH_UUID_LEN bytes */
+	const uint8_t *uuid; /* FH_UUID_LEN bytes */
 	const uint8_t *fid;
 	size_t fid_len;
-	size_t len;			/* of the whole handle: what is compared */
+	size_t len; /* of the whole handle: what is compared */
 };
 
 /* -EOVERFLOW if the fid is too long or the type is not one byte. */
@@ -67,7 +67,7 @@ bool redirect_next(const char *value, size_t len, size_t *pos, const char **ret_
 /* ---- metacopy, nlink, protattr ---- */
 
 struct metacopy {
-	uint8_t algorithm;		/* FS_VERITY_HASH_ALG_*; 0: no digest, DIGEST_LEN is 0 */
+	uint8_t algorithm; /* FS_VERITY_HASH_ALG_*; 0: no digest, DIGEST_LEN is 0 */
 	uint8_t digest_len;
 	uint8_t digest[64];
 };
@@ -75,7 +75,7 @@ int metacopy_decode(const void *value, size_t len, struct metacopy *ret);
 
 /* The `nlink` attribute: "U%+d" or "L%+d". */
 struct nlink_diff {
-	bool lower;			/* relative to the lower inode's count, else the upper's */
+	bool lower; /* relative to the lower inode's count, else the upper's */
 	int32_t diff;
 };
 int nlink_decode(const char *value, size_t len, struct nlink_diff *ret);
@@ -105,9 +105,9 @@ const char *dot_wh_target(const char *name);
 #define XATTR_NAME_LIMIT 255u
 
 enum xattr_class {
-	XATTR_PLAIN,			/* passes as it is */
-	XATTR_PRIVATE,			/* the overlay's own: hidden */
-	XATTR_ESCAPED,			/* seen from below: an escaped one */
+	XATTR_PLAIN,   /* passes as it is */
+	XATTR_PRIVATE, /* the overlay's own: hidden */
+	XATTR_ESCAPED, /* seen from below: an escaped one */
 };
 /* Classify a name as stored in a layer.  USERXATTR: user.overlay. is the prefix in use. */
 enum xattr_class xattr_classify(const char *stored, bool userxattr);
@@ -132,8 +132,8 @@ bool idmap_to_inside(const struct lam_idmap *map, uint32_t outside, uint32_t *re
 /* "uid:gid:mode[:type]": mode in octal; type "file", "dir", "symlink", "pipe", "socket",
  * "block-MAJOR-MINOR", "char-MAJOR-MINOR". */
 struct override_stat {
-	uint32_t uid, gid, mode;	/* permission bits */
-	uint32_t type;			/* S_IFMT bits; 0 if the value has none */
+	uint32_t uid, gid, mode; /* permission bits */
+	uint32_t type;		 /* S_IFMT bits; 0 if the value has none */
 	uint32_t rdev_major, rdev_minor;
 };
 int override_stat_decode(const char *value, size_t len, struct override_stat *ret);

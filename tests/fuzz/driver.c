@@ -96,8 +96,8 @@ static size_t read_corpus(const char *path, struct input inputs[INPUTS_MAX])
 
 static size_t mutate_once(uint8_t *data, size_t size, const struct input *other)
 {
-	static const uint8_t telling[] = { 0,   1,   '/',  '.',  ':',  '\\', ',', '"', '-',
-					   '+', '0', '9',  '=',  0x7f, 0x80, 0xfb, 0xff };
+	static const uint8_t telling[] = { 0,	1,   '/', '.', ':',  '\\', ',',	 '"', '-',
+					   '+', '0', '9', '=', 0x7f, 0x80, 0xfb, 0xff };
 	size_t at = size ? random_below(size) : 0;
 	size_t n;
 

@@ -3,7 +3,6 @@
 #include "base/check.h"
 #include "format/format.h"
 
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

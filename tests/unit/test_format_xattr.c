@@ -114,9 +114,9 @@ static void nlink_values(void **state)
 		     { "L+12", true, 12 },
 		     { "U+2147483647", false, INT32_MAX },
 		     { "L-2147483648", true, INT32_MIN } };
-	static const char *const bad[] = { "",	  "U",	     "u+1",    "X+1",	      "U+",
-					   "L-",  "U+-1",    "U+1x",   "U+2147483648", "L-2147483649",
-					   "U 1", "U+1\n",   "U0x1",   "U+00000000001" };
+	static const char *const bad[] = { "",	  "U",	   "u+1",  "X+1",	   "U+",
+					   "L-",  "U+-1",  "U+1x", "U+2147483648", "L-2147483649",
+					   "U 1", "U+1\n", "U0x1", "U+00000000001" };
 	struct nlink_diff diff;
 	char out[16];
 	size_t len;
@@ -272,11 +272,31 @@ static void check_override(const char *text, struct override_stat want)
 static void override_values(void **state)
 {
 	static const char *const bad[] = {
-		"", "0", "0:0", "0:0:", "0:0:8", "0:0:644:", "0:0:644:fil", "0:0:644:files",
-		"0:0:644:file-1", "0:0:644:block", "0:0:644:block-1", "0:0:644:block-1-",
-		"0:0:644:block-1-2-3", "0:0:644:char--2", "0:0:644:file:", "-1:0:644", ":0:0:644",
-		"0:0:200000", "4294967296:0:644", "0:4294967296:644", "0:0:644:char-4294967296-0",
-		"0:0:0x1ff", "0:0:000000000000000000000000644", " 0:0:644", "0:0:644 ",
+		"",
+		"0",
+		"0:0",
+		"0:0:",
+		"0:0:8",
+		"0:0:644:",
+		"0:0:644:fil",
+		"0:0:644:files",
+		"0:0:644:file-1",
+		"0:0:644:block",
+		"0:0:644:block-1",
+		"0:0:644:block-1-",
+		"0:0:644:block-1-2-3",
+		"0:0:644:char--2",
+		"0:0:644:file:",
+		"-1:0:644",
+		":0:0:644",
+		"0:0:200000",
+		"4294967296:0:644",
+		"0:4294967296:644",
+		"0:0:644:char-4294967296-0",
+		"0:0:0x1ff",
+		"0:0:000000000000000000000000644",
+		" 0:0:644",
+		"0:0:644 ",
 	};
 	struct override_stat o = { .uid = 99 };
 
@@ -326,11 +346,11 @@ static void override_written(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(redirect_values),    cmocka_unit_test(redirect_parts),
-		cmocka_unit_test(metacopy_values),    cmocka_unit_test(nlink_values),
-		cmocka_unit_test(protattr_values),    cmocka_unit_test(names_of_whiteouts),
-		cmocka_unit_test(classes_of_names),   cmocka_unit_test(escaping),
-		cmocka_unit_test(override_values),    cmocka_unit_test(override_written),
+		cmocka_unit_test(redirect_values),  cmocka_unit_test(redirect_parts),
+		cmocka_unit_test(metacopy_values),  cmocka_unit_test(nlink_values),
+		cmocka_unit_test(protattr_values),  cmocka_unit_test(names_of_whiteouts),
+		cmocka_unit_test(classes_of_names), cmocka_unit_test(escaping),
+		cmocka_unit_test(override_values),  cmocka_unit_test(override_written),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,8 +14,8 @@
 struct receiver {
 	char last[1024];
 	int level;
-	unsigned lines;		/* without the lines that tell of losses */
-	unsigned told_lost;	/* sum of what those told */
+	unsigned lines;	    /* without the lines that tell of losses */
+	unsigned told_lost; /* sum of what those told */
 };
 
 static void receive(void *ctx, int level, const char *line)

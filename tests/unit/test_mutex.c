@@ -225,12 +225,9 @@ static void waits_end_by_time(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(lock_and_unlock),
-		cmocka_unit_test(rising_order_is_allowed),
-		cmocka_unit_test(broken_orders_stop),
-		cmocka_unit_test(threads_exclude_each_other),
-		cmocka_unit_test(conditions_wake_all),
-		cmocka_unit_test(waits_end_by_time),
+		cmocka_unit_test(lock_and_unlock),     cmocka_unit_test(rising_order_is_allowed),
+		cmocka_unit_test(broken_orders_stop),  cmocka_unit_test(threads_exclude_each_other),
+		cmocka_unit_test(conditions_wake_all), cmocka_unit_test(waits_end_by_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,8 +26,8 @@ static void good_numbers(void **state)
 
 static void not_numbers(void **state)
 {
-	static const char *const bad[] = { "",   " 1", "1 ", "+1", "-1",   "0x10", "1.5",
-					   "1e3", "a",  "१", "1\n", "1_000" };
+	static const char *const bad[] = { "",	  " 1",	 "1 ", "+1", "-1",  "0x10",
+					   "1.5", "1e3", "a",  "१",  "1\n", "1_000" };
 	uint64_t value = 77;
 	uint32_t small = 77;
 
