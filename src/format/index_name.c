@@ -5,12 +5,15 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/check.h"
+
 void index_name_encode(const struct fh *fh, char out[INDEX_NAME_MAX + 1])
 {
 	static const char digits[] = "0123456789abcdef";
 	size_t at = 0;
 
-	for (size_t i = 0; i < fh->len && i < FH_MAX; i++) {
+	CHECK(fh->len <= FH_MAX);
+	for (size_t i = 0; i < fh->len; i++) {
 		out[at++] = digits[fh->bytes[i] >> 4];
 		out[at++] = digits[fh->bytes[i] & 15];
 	}

@@ -62,13 +62,14 @@ static int take_number(struct rest *rest, char end, unsigned base, uint32_t max,
 	return 0;
 }
 
+/* What may follow the mode. */
 static int decode_type(struct rest *rest, struct override_stat *o)
 {
 	const char *piece;
 	size_t len;
 
 	if (!take_piece(rest, '-', &piece, &len))
-		return -EINVAL;
+		return 0;
 	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
 		if (strlen(types[i].name) != len || memcmp(types[i].name, piece, len) != 0)
 			continue;
@@ -92,7 +93,7 @@ int override_stat_decode(const char *value, size_t len, struct override_stat *re
 	    take_number(&rest, ':', 8, MODE_MAX, &o.mode) < 0)
 		return -EINVAL;
 	o.mode &= PERMISSIONS;
-	if (rest.at && decode_type(&rest, &o) < 0)
+	if (decode_type(&rest, &o) < 0)
 		return -EINVAL;
 	*ret = o;
 	return 0;
