@@ -56,18 +56,23 @@ static const struct {
 	{ "nolazytime", 0, MS_LAZYTIME },
 };
 
-static bool set_mount_flag(struct mount_plan *plan, const char *name)
+/* Returns 0, -ENOENT if NAME is no flag, or -EINVAL, said, if it has a value. */
+static int set_mount_flag(struct mount_plan *plan, const char *name, const char *value)
 {
 	for (size_t i = 0; i < ARRAY_LEN(mount_flags); i++) {
 		if (strcmp(name, mount_flags[i].name) != 0)
 			continue;
+		if (value) {
+			message_error("option %s takes no value", name);
+			return -EINVAL;
+		}
 		plan->front.mount_flags &= ~mount_flags[i].clear;
 		plan->front.mount_flags |= mount_flags[i].set;
 		plan->flags_set = (plan->flags_set & ~mount_flags[i].clear) | mount_flags[i].set;
 		plan->flags_cleared |= mount_flags[i].clear;
-		return true;
+		return 0;
 	}
-	return false;
+	return -ENOENT;
 }
 
 /* ---- Options of the mount ---- */
@@ -405,10 +410,10 @@ static int refuse_unknown(const char *name)
 
 int mount_plan_set(struct mount_plan *plan, const char *name, const char *value)
 {
-	int r;
+	int r = set_mount_flag(plan, name, value);
 
-	if (!value && set_mount_flag(plan, name))
-		return 0;
+	if (r != -ENOENT)
+		return r;
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 		if (strcmp(name, table[i].name) == 0)
 			return table[i].set(plan, &table[i], value);
