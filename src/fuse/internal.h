@@ -55,7 +55,8 @@ struct fuse_front {
 	int stop_fd;			/* eventfd: wakes the thread in fuse_front_serve() */
 	int quit_fd;			/* eventfd: tells the serving threads to drain and end */
 	atomic_bool dead;		/* the connection is no more */
-	atomic_bool draining;
+	atomic_bool draining;		/* serve what is queued, then end */
+	bool detached;			/* the mount was taken away; only serve and close look */
 	atomic_int failure;		/* what ended serving, if it was an error */
 
 	char *mountpoint;		/* absolute; NULL: handed over mounted */

@@ -85,13 +85,18 @@ int late_pool_start(struct late_pool *pool)
 	return pool->started > 0 ? 0 : r;
 }
 
-void late_pool_add(struct late_pool *pool, struct late_job *job)
+bool late_pool_add(struct late_pool *pool, struct late_job *job)
 {
+	bool taken;
+
 	mutex_lock(&pool->lock);
-	CHECK(!pool->stopping && pool->started > 0);
-	STAILQ_INSERT_TAIL(&pool->jobs, job, link);
+	taken = !pool->stopping && pool->started > 0;
+	if (taken)
+		STAILQ_INSERT_TAIL(&pool->jobs, job, link);
 	mutex_unlock(&pool->lock);
-	cond_broadcast(&pool->more);
+	if (taken)
+		cond_broadcast(&pool->more);
+	return taken;
 }
 
 void late_pool_stop(struct late_pool *pool)

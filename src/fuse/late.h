@@ -20,8 +20,8 @@ struct late_job {
 struct late_pool *late_pool_new(struct slot *slots, unsigned n);
 /* Start its threads; -errno if not one could be started. */
 int late_pool_start(struct late_pool *pool);
-/* Add a job; jobs are run in order. */
-void late_pool_add(struct late_pool *pool, struct late_job *job);
+/* Add a job; jobs are begun in order.  False if the pool does not run. */
+bool late_pool_add(struct late_pool *pool, struct late_job *job);
 /* Do what was added, then end the threads. */
 void late_pool_stop(struct late_pool *pool);
 /* NULL is allowed.  The pool was stopped or never started. */
