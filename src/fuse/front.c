@@ -89,6 +89,7 @@ static void apply_config(struct fuse_front *front, const struct fuse_front_confi
 	front->negative_ttl = ttl_of(config->negative_ttl);
 	front->forever = front->attr_ttl.sec == TTL_FOREVER && front->entry_ttl.sec == TTL_FOREVER;
 	front->uring = config->transport != FUSE_TRANSPORT_DEV && uring_usable();
+	front->uring_or_fail = config->transport == FUSE_TRANSPORT_URING;
 	front->n_dev = config->threads ? config->threads : default_threads();
 	if (front->n_dev > DEV_THREADS_MAX)
 		front->n_dev = DEV_THREADS_MAX;
@@ -162,6 +163,10 @@ int fuse_front_open(struct fuse_front **ret, struct lam_stack *stack,
 	r = init_handshake(front);
 	if (r < 0)
 		return r;
+	if (front->uring_or_fail && !front->uring) {
+		log_error("this kernel has no FUSE over io_uring");
+		return -EOPNOTSUPP;
+	}
 	r = make_threads(front);
 	if (r < 0) {
 		log_error("out of memory");
@@ -255,10 +260,9 @@ static int start(struct fuse_front *front, pthread_t *threads, int *n)
 	if (r < 0)
 		return r;
 	if (front->uring) {
-		r = uring_start(front, front->slots + front->n_dev, threads);
+		r = uring_start(front, front->slots + front->n_dev, threads, n);
 		if (r < 0)
 			return r;
-		*n = r;
 	}
 	r = dev_start(front, front->slots, threads + *n);
 	if (r < 0)
@@ -302,9 +306,11 @@ void fuse_front_close(struct fuse_front *front)
 	if (!front)
 		return;
 	if (front->fd >= 0) {
+		/* This ends the connection; unmounting first could wait for an answer that nobody
+		 * is there to give. */
+		(void)close(front->fd);
 		if (!atomic_load(&front->dead) && !front->detached)
 			mount_detach(front);
-		(void)close(front->fd);	/* ends the connection */
 	}
 	/* With the connection the kernel's references are gone: so are orphans. */
 	if (front->holds)

@@ -70,6 +70,7 @@ struct fuse_front {
 	struct protocol proto;
 
 	bool uring;			/* requests come over io_uring */
+	bool uring_or_fail;
 	unsigned n_dev;			/* threads on /dev/fuse */
 	unsigned n_queues;		/* io_uring queues, one thread each */
 	struct slot *slots;		/* n_slots of them: dev, queues, late threads */
@@ -233,8 +234,9 @@ int dev_reply(int fd, struct request *rq, int result);
 bool uring_usable(void);
 /* How many queues the kernel wants: one for each possible CPU. */
 unsigned uring_queues(void);
-/* Like dev_start(), for n_queues threads. */
-int uring_start(struct fuse_front *front, struct slot *slots, pthread_t *threads);
+/* Like dev_start(), for n_queues threads, all of which are needed; *STARTED (0 before) counts those
+ * that run, also after an error. */
+int uring_start(struct fuse_front *front, struct slot *slots, pthread_t *threads, int *started);
 
 /* front.c */
 
