@@ -96,8 +96,8 @@ struct fuse_uring_ent_in_out {
 #define FUSE_URING_OP_IN_OUT_SZ 128
 
 struct fuse_uring_req_header {
-	char in_out[FUSE_URING_IN_OUT_HEADER_SZ];	/* fuse_in_header, fuse_out_header */
-	char op_in[FUSE_URING_OP_IN_OUT_SZ];		/* the fixed argument of the request */
+	char in_out[FUSE_URING_IN_OUT_HEADER_SZ]; /* fuse_in_header, fuse_out_header */
+	char op_in[FUSE_URING_OP_IN_OUT_SZ];	  /* the fixed argument of the request */
 	struct fuse_uring_ent_in_out ring_ent_in_out;
 };
 

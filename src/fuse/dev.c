@@ -30,11 +30,11 @@
 struct dev_thread {
 	struct fuse_front *front;
 	struct slot *slot;
-	int fd;			/* a clone of the front's, or the front's own */
+	int fd; /* a clone of the front's, or the front's own */
 	int epoll;
 	char *buf;
 	size_t buf_size, in_off, out_off;
-	bool eager;		/* the last read after an answer found a request */
+	bool eager; /* the last read after an answer found a request */
 };
 
 /* A request that waits for a late thread. */
@@ -42,7 +42,7 @@ struct dev_late {
 	struct late_job job;
 	struct request rq;
 	int fd;
-	uint64_t arg[16];	/* a copy of the fixed argument */
+	uint64_t arg[16]; /* a copy of the fixed argument */
 	char body[4096] __attribute__((aligned(8)));
 };
 
@@ -51,7 +51,7 @@ static void dev_free(struct dev_thread *t)
 	if (!t)
 		return;
 	if (t->buf)
-		(void)munmap(t->buf, t->buf_size);	/* it was mapped like this */
+		(void)munmap(t->buf, t->buf_size); /* it was mapped like this */
 	if (t->epoll >= 0)
 		(void)close(t->epoll);
 	if (t->fd >= 0 && t->fd != t->front->fd)
@@ -82,8 +82,7 @@ static int watch(int epoll, int fd, uint32_t events)
 	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
 }
 
-static int dev_new(struct fuse_front *front, struct slot *slot, bool first,
-		   struct dev_thread **ret)
+static int dev_new(struct fuse_front *front, struct slot *slot, bool first, struct dev_thread **ret)
 {
 	struct dev_thread *t __attribute__((cleanup(dev_freep))) = calloc(1, sizeof(*t));
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -150,7 +149,7 @@ static void run_late(struct late_job *job, struct slot *slot)
 	l->rq.call.cancelled = &slot->cancelled;
 	l->rq.late = LATE_IS;
 	r = request_serve(&l->rq);
-	(void)dev_reply(l->fd, &l->rq, r);	/* nobody else to tell */
+	(void)dev_reply(l->fd, &l->rq, r); /* nobody else to tell */
 	free(l);
 }
 
@@ -188,10 +187,14 @@ static void handle(struct dev_thread *t, size_t len)
 	int r;
 
 	r = request_decode_flat(&rq, t->buf + t->in_off, len);
-	if (r < 0)
+	if (r < 0) {
 		request_malformed(&rq, "its length");
-	else
+		/* Nobody can be answered, or nobody waits. */
+		if (rq.head.unique == 0 || rq.head.opcode == FUSE_FORGET)
+			return;
+	} else {
 		r = request_serve(&rq);
+	}
 	if (r == REQUEST_LATE) {
 		if (postpone(t, &rq))
 			return;
@@ -200,7 +203,7 @@ static void handle(struct dev_thread *t, size_t len)
 	}
 	if (r == REQUEST_SILENT)
 		return;
-	(void)dev_reply(t->fd, &rq, r);	/* logged; the next read tells if all is over */
+	(void)dev_reply(t->fd, &rq, r); /* logged; the next read tells if all is over */
 }
 
 /* Wait for a request or the word to quit. */
@@ -225,7 +228,9 @@ static int step(struct dev_thread *t)
 			return r;
 	}
 	n = read(t->fd, t->buf + t->in_off, t->buf_size - t->in_off);
-	if (n >= 0) {
+	if (n == 0)
+		return -ENODEV; /* not what /dev/fuse does; an end all the same */
+	if (n > 0) {
 		handle(t, (size_t)n);
 		/* While requests come one after the other, waiting first would cost a call each;
 		 * when they do not, trying would. */
@@ -237,7 +242,7 @@ static int step(struct dev_thread *t)
 	case EAGAIN:
 		return atomic_load(&t->front->draining) ? 1 : 0;
 	case EINTR:
-	case ENOENT:	/* given up by its caller while it was being read */
+	case ENOENT: /* given up by its caller while it was being read */
 		return 0;
 	default:
 		return -errno;

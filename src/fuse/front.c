@@ -186,12 +186,12 @@ int front_thread(pthread_t *ret, void *(*fn)(void *), void *arg)
 	sigset_t all, old;
 	int r;
 
-	(void)sigfillset(&all);	/* cannot fail */
+	(void)sigfillset(&all); /* cannot fail */
 	r = pthread_sigmask(SIG_SETMASK, &all, &old);
 	if (r != 0)
 		return -r;
 	r = pthread_create(ret, NULL, fn, arg);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);	/* a mask we had before */
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL); /* a mask we had before */
 	return -r;
 }
 
@@ -200,7 +200,7 @@ static void post(int fd)
 	const uint64_t one = 1;
 	ssize_t n = write(fd, &one, sizeof(one));
 
-	(void)n;	/* it can only fail because it is set to the brim */
+	(void)n; /* it can only fail because it is set to the brim */
 }
 
 void fuse_front_stop(struct fuse_front *front)
@@ -229,7 +229,7 @@ static void wait_stop(struct fuse_front *front)
 	struct pollfd p = { .fd = front->stop_fd, .events = POLLIN };
 
 	while (poll(&p, 1, -1) <= 0)
-		;	/* a signal: its handler may have asked to stop */
+		; /* a signal: its handler may have asked to stop */
 }
 
 /*
@@ -246,7 +246,7 @@ static void detach(struct fuse_front *front)
 	mount_detach(front);
 	front->detached = true;
 	if (fd >= 0)
-		(void)syncfs(fd);	/* errors were shown to those who wrote */
+		(void)syncfs(fd); /* errors were shown to those who wrote */
 }
 
 /* Start everything; *N counts the threads that run, also after an error. */
@@ -290,7 +290,7 @@ int fuse_front_serve(struct fuse_front *front)
 	atomic_store(&front->draining, true);
 	post(front->quit_fd);
 	for (int i = 0; i < n; i++)
-		(void)pthread_join(threads[i], NULL);	/* it is joinable */
+		(void)pthread_join(threads[i], NULL); /* it is joinable */
 	return r < 0 ? r : atomic_load(&front->failure);
 }
 

@@ -20,9 +20,9 @@ struct fuse_front;
 struct lam_stack;
 
 enum fuse_transport {
-	FUSE_TRANSPORT_AUTO,	/* io_uring where the kernel offers it, else /dev/fuse */
-	FUSE_TRANSPORT_DEV,	/* reads and writes of /dev/fuse */
-	FUSE_TRANSPORT_URING,	/* io_uring or fail */
+	FUSE_TRANSPORT_AUTO,  /* io_uring where the kernel offers it, else /dev/fuse */
+	FUSE_TRANSPORT_DEV,   /* reads and writes of /dev/fuse */
+	FUSE_TRANSPORT_URING, /* io_uring or fail */
 };
 
 enum fuse_passthrough { FUSE_PASSTHROUGH_OFF, FUSE_PASSTHROUGH_AUTO, FUSE_PASSTHROUGH_ON };
@@ -30,26 +30,26 @@ enum fuse_passthrough { FUSE_PASSTHROUGH_OFF, FUSE_PASSTHROUGH_AUTO, FUSE_PASSTH
 /* What to mount and how.  Strings are borrowed for the duration of fuse_front_open().  All zero but
  * the mountpoint and the times to live is a sensible setting. */
 struct fuse_front_config {
-	const char *mountpoint;		/* a directory, or "/dev/fd/N": N is mounted already */
-	const char *fsname;		/* source in the mount table; NULL: the subtype */
-	const char *subtype;		/* the type is "fuse.SUBTYPE"; NULL: "lamina" */
-	unsigned long mount_flags;	/* MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOATIME, ... */
-	const char *extra_options;	/* handed to mount as they are: context="...", ... or NULL */
-	bool allow_other;		/* other users than the mounting one may use it */
-	bool allow_root;		/* of the others only root may; excludes allow_other */
-	bool default_permissions;	/* the kernel checks permissions */
-	bool read_only;			/* the same as MS_RDONLY in mount_flags */
+	const char *mountpoint;	   /* a directory, or "/dev/fd/N": N is mounted already */
+	const char *fsname;	   /* source in the mount table; NULL: the subtype */
+	const char *subtype;	   /* the type is "fuse.SUBTYPE"; NULL: "lamina" */
+	unsigned long mount_flags; /* MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOATIME, ... */
+	const char *extra_options; /* handed to mount as they are: context="...", ... or NULL */
+	bool allow_other;	   /* other users than the mounting one may use it */
+	bool allow_root;	   /* of the others only root may; excludes allow_other */
+	bool default_permissions;  /* the kernel checks permissions */
+	bool read_only;		   /* the same as MS_RDONLY in mount_flags */
 	enum fuse_transport transport;
-	unsigned threads;		/* of /dev/fuse; 0: from the number of CPUs */
-	double entry_ttl;		/* seconds a name is cached by the kernel; < 0: for ever */
-	double attr_ttl;		/* the same for attributes */
-	double negative_ttl;		/* the same for names that do not exist */
-	bool writeback;			/* writeback caching: fast small writes, inexact times */
+	unsigned threads;    /* of /dev/fuse; 0: from the number of CPUs */
+	double entry_ttl;    /* seconds a name is cached by the kernel; < 0: for ever */
+	double attr_ttl;     /* the same for attributes */
+	double negative_ttl; /* the same for names that do not exist */
+	bool writeback;	     /* writeback caching: fast small writes, inexact times */
 	enum fuse_passthrough passthrough;
-	bool no_acl;			/* do not offer POSIX ACLs */
-	bool no_xattr;			/* do not offer extended attributes */
-	bool opens_answered;		/* answer OPEN instead of switching it off */
-	uint32_t max_write;		/* bytes of one WRITE or READ; 0: 1 MiB */
+	bool no_acl;	     /* do not offer POSIX ACLs */
+	bool no_xattr;	     /* do not offer extended attributes */
+	bool opens_answered; /* answer OPEN instead of switching it off */
+	uint32_t max_write;  /* bytes of one WRITE or READ; 0: 1 MiB */
 };
 
 /*
@@ -82,16 +82,16 @@ void fuse_front_close(struct fuse_front *front);
 
 /* What was served since the mount. */
 struct fuse_front_stats {
-	uint64_t requests[FUSE_FRONT_OPS];	/* by request number */
-	uint64_t errors;			/* requests answered with an error */
-	uint64_t malformed;			/* requests that made no sense */
-	uint64_t interrupted;			/* operations asked to stop */
-	uint64_t notifications;			/* sent to the kernel */
-	uint64_t held_ids;			/* ids that the kernel refers to, now */
-	const char *transport;			/* "dev" or "io_uring"; static */
-	unsigned threads;			/* serving, now */
-	uint32_t minor;				/* of protocol version 7 */
-	uint64_t flags;				/* FUSE_* features agreed upon */
+	uint64_t requests[FUSE_FRONT_OPS]; /* by request number */
+	uint64_t errors;		   /* requests answered with an error */
+	uint64_t malformed;		   /* requests that made no sense */
+	uint64_t interrupted;		   /* operations asked to stop */
+	uint64_t notifications;		   /* sent to the kernel */
+	uint64_t held_ids;		   /* ids that the kernel refers to, now */
+	const char *transport;		   /* "dev" or "io_uring"; static */
+	unsigned threads;		   /* serving, now */
+	uint32_t minor;			   /* of protocol version 7 */
+	uint64_t flags;			   /* FUSE_* features agreed upon */
 };
 void fuse_front_stats(struct fuse_front *front, struct fuse_front_stats *ret);
 

@@ -50,7 +50,7 @@ static int start(char *const argv[], int sock, int err_fd, pid_t *ret)
 	posix_spawn_file_actions_t actions;
 	int r;
 
-	(void)snprintf(comm, sizeof(comm), COMMFD "=%d", sock);	/* an int fits */
+	(void)snprintf(comm, sizeof(comm), COMMFD "=%d", sock); /* an int fits */
 	env = helper_env(comm);
 	if (!env)
 		return -ENOMEM;
@@ -62,7 +62,7 @@ static int start(char *const argv[], int sock, int err_fd, pid_t *ret)
 		r = posix_spawn_file_actions_adddup2(&actions, err_fd, STDERR_FILENO);
 	if (r == 0)
 		r = posix_spawnp(ret, argv[0], &actions, NULL, argv, env);
-	(void)posix_spawn_file_actions_destroy(&actions);	/* cannot fail */
+	(void)posix_spawn_file_actions_destroy(&actions); /* cannot fail */
 	return -r;
 }
 
@@ -139,7 +139,7 @@ static char *unconst(const char *s)
 static int run_mount(const char *mountpoint, const char *options, int *ret_fd, char *line,
 		     size_t size)
 {
-	char *argv[] = { unconst("fusermount3"), unconst("-o"),	 unconst(options),
+	char *argv[] = { unconst("fusermount3"), unconst("-o"),	      unconst(options),
 			 unconst("--"),		 unconst(mountpoint), NULL };
 	int sock[2], err[2];
 	int ours CLEANUP_CLOSE = -1, theirs CLEANUP_CLOSE = -1;
@@ -159,7 +159,7 @@ static int run_mount(const char *mountpoint, const char *options, int *ret_fd, c
 	r = start(argv, theirs, err_write, &pid);
 	if (r < 0)
 		return r;
-	(void)close(TAKE_FD(theirs));	/* so that the helper's end is the last */
+	(void)close(TAKE_FD(theirs)); /* so that the helper's end is the last */
 	(void)close(TAKE_FD(err_write));
 	r = receive(ours, &fd);
 	read_line(err_read, line, size);
@@ -182,14 +182,13 @@ int helper_mount(const char *mountpoint, const char *options, int *ret_fd)
 		log_error("cannot mount on %s: not permitted, and fusermount3 is not installed",
 			  QUOTE(mountpoint));
 	else if (r < 0)
-		log_error("cannot mount on %s: %s", QUOTE(mountpoint),
-			  *line ? line : log_errno(r));
+		log_error("cannot mount on %s: %s", QUOTE(mountpoint), *line ? line : log_errno(r));
 	return r;
 }
 
 int helper_umount(const char *mountpoint)
 {
-	char *argv[] = { unconst("fusermount3"), unconst("-u"), unconst("-q"),	     unconst("-z"),
+	char *argv[] = { unconst("fusermount3"), unconst("-u"),	      unconst("-q"), unconst("-z"),
 			 unconst("--"),		 unconst(mountpoint), NULL };
 	int null CLEANUP_CLOSE = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	pid_t pid;

@@ -23,13 +23,13 @@
 
 struct hold {
 	uint64_t id;
-	uint64_t word;		/* marks in the upper two bits, below them the count */
+	uint64_t word; /* marks in the upper two bits, below them the count */
 };
 
 struct shard {
 	struct mutex lock;
-	struct hold *table;	/* NULL until the first id; the lock protects all below it */
-	size_t size;		/* a power of two */
+	struct hold *table; /* NULL until the first id; the lock protects all below it */
+	size_t size;	    /* a power of two */
 	size_t used;
 };
 

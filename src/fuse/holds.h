@@ -16,8 +16,8 @@
 struct holds;
 
 /* Marks on an id that is held; they go with the last count. */
-#define HOLD_PRIV 1u	/* the kernel was last shown a set-uid or set-gid file */
-#define HOLD_OWN_DATA 2u	/* was written or made through this mount: no copy-up lies ahead */
+#define HOLD_PRIV 1u	 /* the kernel was last shown a set-uid or set-gid file */
+#define HOLD_OWN_DATA 2u /* was written or made through this mount: no copy-up lies ahead */
 
 /* NULL if memory is short. */
 struct holds *holds_new(void);

@@ -16,11 +16,11 @@
 #define PAGES_MAX 256u
 
 /* What is always wanted. */
-#define FLAGS_ALWAYS                                                                     \
+#define FLAGS_ALWAYS                                                                           \
 	((uint64_t)(FUSE_ASYNC_READ | FUSE_EXPORT_SUPPORT | FUSE_BIG_WRITES | FUSE_DONT_MASK | \
-		    FUSE_HAS_IOCTL_DIR | FUSE_DO_READDIRPLUS | FUSE_ASYNC_DIO |               \
-		    FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS |             \
-		    FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT | FUSE_INIT_EXT) |            \
+		    FUSE_HAS_IOCTL_DIR | FUSE_DO_READDIRPLUS | FUSE_ASYNC_DIO |                \
+		    FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS |              \
+		    FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT | FUSE_INIT_EXT) |             \
 	 FUSE_DIRECT_IO_ALLOW_MMAP | FUSE_HAS_RESEND)
 
 #define FLAGS_ZERO_OPEN ((uint64_t)(FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT))
@@ -81,8 +81,8 @@ int init_negotiate(const struct fuse_front *front, const struct fuse_init_in *in
 	*proto = (struct protocol){
 		.minor = in->minor < COMPAT_MINOR ? in->minor : COMPAT_MINOR,
 		.flags = wanted(front) & offered,
-		.zero_open = !front->opens_answered && (offered & FLAGS_ZERO_OPEN) ==
-			FLAGS_ZERO_OPEN,
+		.zero_open = !front->opens_answered &&
+			     (offered & FLAGS_ZERO_OPEN) == FLAGS_ZERO_OPEN,
 	};
 	negotiate_sizes(front, proto);
 
@@ -124,8 +124,8 @@ static int answer(int fd, uint64_t unique, int error, const struct fuse_init_out
 	} msg = { .init = *out };
 	size_t len = error ? sizeof(msg.head) : sizeof(msg);
 
-	msg.head = (struct fuse_out_header){ .len = (uint32_t)len, .error = error,
-					     .unique = unique };
+	msg.head =
+		(struct fuse_out_header){ .len = (uint32_t)len, .error = error, .unique = unique };
 	return write(fd, &msg, len) < 0 ? -errno : 0;
 }
 

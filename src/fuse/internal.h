@@ -24,9 +24,9 @@
 
 /* The part of one serving thread that other threads look at. */
 struct slot {
-	struct mutex lock;		/* protects unique, and cancelled together with it */
-	uint64_t unique;		/* the request being served; 0: none */
-	atomic_bool cancelled;		/* an INTERRUPT asked it to stop */
+	struct mutex lock;     /* protects unique, and cancelled together with it */
+	uint64_t unique;       /* the request being served; 0: none */
+	atomic_bool cancelled; /* an INTERRUPT asked it to stop */
 	/* Counters: written by the owner alone. */
 	_Atomic uint64_t requests[FUSE_FRONT_OPS];
 	_Atomic uint64_t errors, malformed, interrupted;
@@ -35,11 +35,11 @@ struct slot {
 /* Settings of the mount, as agreed upon. */
 struct protocol {
 	uint32_t minor;
-	uint64_t flags;			/* FUSE_* that both sides know */
-	uint32_t max_write;		/* bytes of one WRITE */
-	uint32_t max_pages;		/* pages of one READ or WRITE */
-	size_t payload;			/* the largest body of a request or an answer */
-	bool zero_open;			/* OPEN and OPENDIR are switched off */
+	uint64_t flags;	    /* FUSE_* that both sides know */
+	uint32_t max_write; /* bytes of one WRITE */
+	uint32_t max_pages; /* pages of one READ or WRITE */
+	size_t payload;	    /* the largest body of a request or an answer */
+	bool zero_open;	    /* OPEN and OPENDIR are switched off */
 };
 
 /* How long the kernel may believe an answer. */
@@ -49,35 +49,35 @@ struct ttl {
 };
 
 struct fuse_front {
-	struct lam_stack *stack;	/* borrowed */
+	struct lam_stack *stack; /* borrowed */
 	struct holds *holds;
-	int fd;				/* /dev/fuse */
-	int stop_fd;			/* eventfd: wakes the thread in fuse_front_serve() */
-	int quit_fd;			/* eventfd: tells the serving threads to drain and end */
-	atomic_bool dead;		/* the connection is no more */
-	atomic_bool draining;		/* serve what is queued, then end */
-	bool detached;			/* the mount was taken away; only serve and close look */
-	atomic_int failure;		/* what ended serving, if it was an error */
+	int fd;		      /* /dev/fuse */
+	int stop_fd;	      /* eventfd: wakes the thread in fuse_front_serve() */
+	int quit_fd;	      /* eventfd: tells the serving threads to drain and end */
+	atomic_bool dead;     /* the connection is no more */
+	atomic_bool draining; /* serve what is queued, then end */
+	bool detached;	      /* the mount was taken away; only serve and close look */
+	atomic_int failure;   /* what ended serving, if it was an error */
 
-	char *mountpoint;		/* absolute; NULL: handed over mounted */
-	bool by_helper;			/* mounted through fusermount3 */
-	uint32_t owner;			/* the user who mounted */
-	bool root_only;			/* of others than the owner only root may enter */
+	char *mountpoint; /* absolute; NULL: handed over mounted */
+	bool by_helper;	  /* mounted through fusermount3 */
+	uint32_t owner;	  /* the user who mounted */
+	bool root_only;	  /* of others than the owner only root may enter */
 	bool opens_answered, no_acl, no_xattr, writeback;
-	uint32_t want_write;		/* bytes of one WRITE that are wished for */
+	uint32_t want_write; /* bytes of one WRITE that are wished for */
 	struct ttl entry_ttl, attr_ttl, negative_ttl;
-	bool forever;			/* entries and attributes never run out */
+	bool forever; /* entries and attributes never run out */
 	struct protocol proto;
 
-	bool uring;			/* requests come over io_uring */
+	bool uring; /* requests come over io_uring */
 	bool uring_or_fail;
-	unsigned n_dev;			/* threads on /dev/fuse */
-	unsigned n_queues;		/* io_uring queues, one thread each */
-	struct slot *slots;		/* n_slots of them: dev, queues, late threads */
+	unsigned n_dev;	    /* threads on /dev/fuse */
+	unsigned n_queues;  /* io_uring queues, one thread each */
+	struct slot *slots; /* n_slots of them: dev, queues, late threads */
 	unsigned n_slots;
 	atomic_uint running;
 	_Atomic uint64_t notifications;
-	_Atomic uint64_t early[EARLY_MAX];	/* interrupted before they were seen */
+	_Atomic uint64_t early[EARLY_MAX]; /* interrupted before they were seen */
 	atomic_uint early_next;
 
 	/* Operations that may not hold up a serving thread.  Two pools: a seek waits for writes, so
@@ -87,29 +87,29 @@ struct fuse_front {
 
 /* Where a request that wants to be served later stands. */
 enum lateness {
-	LATE_MAY,	/* it may ask for it by returning REQUEST_LATE */
-	LATE_IS,	/* it runs in a late thread: it may wait for other requests */
-	LATE_NEVER,	/* there is no room: it must be answered without waiting for others */
+	LATE_MAY,   /* it may ask for it by returning REQUEST_LATE */
+	LATE_IS,    /* it runs in a late thread: it may wait for other requests */
+	LATE_NEVER, /* there is no room: it must be answered without waiting for others */
 };
 
 /* Results of an operation other than a length or a negative errno. */
-#define REQUEST_SILENT (1 << 30)		/* no answer is expected */
-#define REQUEST_LATE ((1 << 30) + 1)		/* serve again from a late thread */
+#define REQUEST_SILENT (1 << 30)     /* no answer is expected */
+#define REQUEST_LATE ((1 << 30) + 1) /* serve again from a late thread */
 
 /* One request.  The room for the answer may overlap DATA: an operation reads all it needs of
  * its names and values before it writes to OUT. */
 struct request {
 	struct fuse_front *front;
-	struct slot *slot;		/* of the serving thread */
+	struct slot *slot; /* of the serving thread */
 	struct fuse_in_header head;
-	const void *arg;		/* the fixed argument; as long as the operation wants it */
-	const char *data;		/* what follows it: names, values, data */
+	const void *arg;  /* the fixed argument; as long as the operation wants it */
+	const char *data; /* what follows it: names, values, data */
 	size_t data_len;
-	void *out;			/* room for the body of the answer, 8-byte aligned */
+	void *out; /* room for the body of the answer, 8-byte aligned */
 	size_t out_size;
 	struct lam_call call;
 	enum lateness late;
-	uint64_t counted;		/* this answer adds a reference to this id; 0: none */
+	uint64_t counted; /* this answer adds a reference to this id; 0: none */
 };
 
 /* request.c */
@@ -136,8 +136,6 @@ int request_string(struct request *rq, const char **string);
 
 /* reply.c */
 
-void reply_fill_attr(const struct fuse_front *front, const struct lam_attr *from,
-		     struct fuse_attr *to);
 /* Count a reference to ENTRY's object and describe it.  -ENOMEM. */
 int reply_fill_entry(struct fuse_front *front, const struct lam_entry *entry,
 		     struct fuse_entry_out *to, unsigned marks);

@@ -22,7 +22,7 @@ struct late_thread {
 };
 
 struct late_pool {
-	struct mutex lock;	/* RANK_FRONT; protects the queue and STOPPING */
+	struct mutex lock; /* RANK_FRONT; protects the queue and STOPPING */
 	struct cond more;
 	STAILQ_HEAD(, late_job) jobs;
 	bool stopping;
@@ -106,7 +106,7 @@ void late_pool_stop(struct late_pool *pool)
 	mutex_unlock(&pool->lock);
 	cond_broadcast(&pool->more);
 	for (unsigned i = 0; i < pool->started; i++)
-		(void)pthread_join(pool->threads[i].thread, NULL);	/* it is joinable */
+		(void)pthread_join(pool->threads[i].thread, NULL); /* it is joinable */
 	pool->started = 0;
 }
 

@@ -109,8 +109,8 @@ static const struct {
 	unsigned long flag;
 	const char *name;
 } helper_flags[] = {
-	{ MS_RDONLY, "ro" },	     { MS_NOSUID, "nosuid" },	{ MS_NODEV, "nodev" },
-	{ MS_NOEXEC, "noexec" },     { MS_NOATIME, "noatime" }, { MS_SYNCHRONOUS, "sync" },
+	{ MS_RDONLY, "ro" },	   { MS_NOSUID, "nosuid" },   { MS_NODEV, "nodev" },
+	{ MS_NOEXEC, "noexec" },   { MS_NOATIME, "noatime" }, { MS_SYNCHRONOUS, "sync" },
 	{ MS_DIRSYNC, "dirsync" },
 };
 
@@ -119,7 +119,7 @@ static void put_escaped(FILE *f, const char *s)
 {
 	for (; *s; s++) {
 		if (*s == ',' || *s == '\\')
-			(void)fputc('\\', f);	/* errors show at fclose() */
+			(void)fputc('\\', f); /* errors show at fclose() */
 		(void)fputc(*s, f);
 	}
 }
@@ -138,7 +138,7 @@ static int helper_options(const struct fuse_front_config *config, char **ret)
 	f = open_memstream(&text, &len);
 	if (!f)
 		return -ENOMEM;
-	(void)fputs("subtype=", f);		/* errors show at fclose() */
+	(void)fputs("subtype=", f); /* errors show at fclose() */
 	put_escaped(f, subtype_of(config));
 	(void)fputs(",fsname=", f);
 	put_escaped(f, fsname_of(config));

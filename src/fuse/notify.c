@@ -49,5 +49,5 @@ void notify_priv_gone(struct fuse_front *front, uint64_t id)
 {
 	/* The mark is taken away first: an answer that shows the bits again sets it again. */
 	if (holds_unmark(front->holds, id, HOLD_PRIV))
-		(void)notify_inval_inode(front, id, -1, 0);	/* it was logged */
+		(void)notify_inval_inode(front, id, -1, 0); /* it was logged */
 }

@@ -112,8 +112,8 @@ int op_lseek(struct request *rq)
 	if (rq->late == LATE_MAY)
 		return REQUEST_LATE;
 	if (rq->late == LATE_NEVER ||
-	    notify_inval_inode(rq->front, rq->head.nodeid, (int64_t)(in->offset & ~UINT64_C(0xffff)),
-			       0) < 0)
+	    notify_inval_inode(rq->front, rq->head.nodeid,
+			       (int64_t)(in->offset & ~UINT64_C(0xffff)), 0) < 0)
 		off = seek_blind(rq, in->offset, whence);
 	else
 		off = lam_seek(rq->front->stack, &rq->call, rq->head.nodeid, in->offset, whence);
@@ -133,8 +133,8 @@ static ssize_t copy_range(struct request *rq)
 	if (in->flags != 0 || in->off_in > (uint64_t)INT64_MAX - len ||
 	    in->off_out > (uint64_t)INT64_MAX - len)
 		return -EINVAL;
-	n = lam_copy_range(rq->front->stack, &rq->call, rq->head.nodeid, in->off_in,
-			   in->nodeid_out, in->off_out, len);
+	n = lam_copy_range(rq->front->stack, &rq->call, rq->head.nodeid, in->off_in, in->nodeid_out,
+			   in->off_out, len);
 	notify_priv_gone(rq->front, in->nodeid_out);
 	return n;
 }

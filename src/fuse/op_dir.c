@@ -12,7 +12,7 @@ struct listing {
 	char *buf;
 	size_t size, used;
 	bool plus;
-	bool full;		/* an entry did not fit */
+	bool full; /* an entry did not fit */
 };
 
 static void put_dirent(char *to, const struct lam_dirent *d)
@@ -36,7 +36,7 @@ static bool take_entry(void *ctx, const struct lam_dirent *d)
 	char *at = l->buf + l->used;
 
 	if (d->name_len == 0 || d->name_len > LAM_NAME_MAX)
-		return true;	/* the kernel would refuse the listing as a whole */
+		return true; /* the kernel would refuse the listing as a whole */
 	len = fixed + d->name_len;
 	padded = FUSE_REC_ALIGN(len);
 	if (padded > l->size - l->used) {

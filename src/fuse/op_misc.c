@@ -67,8 +67,7 @@ int op_interrupt(struct request *rq)
 		return 0;
 	i = atomic_fetch_add_explicit(&front->early_next, 1, memory_order_relaxed) % EARLY_MAX;
 	atomic_store_explicit(&front->early[i], in->unique, memory_order_relaxed);
-	atomic_thread_fence(memory_order_seq_cst);
-	(void)cancel(front, in->unique);	/* it may have begun between the two */
+	(void)cancel(front, in->unique); /* it may have begun between the two */
 	return 0;
 }
 

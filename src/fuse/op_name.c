@@ -186,7 +186,7 @@ static int open_existing(struct request *rq, const char *name, uint32_t flags)
 	if (r < 0)
 		return r;
 	if (!S_ISREG(entry.attr.mode))
-		return -ESTALE;		/* the kernel looks the name up again and follows it */
+		return -ESTALE; /* the kernel looks the name up again and follows it */
 	if (flags & O_TRUNC) {
 		r = lam_setattr(rq->front->stack, &rq->call, entry.id, LAM_SET_SIZE, &empty,
 				&entry.attr);

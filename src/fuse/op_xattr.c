@@ -106,8 +106,9 @@ int op_getxattr(struct request *rq)
 	memcpy(copy, name, strlen(name) + 1);
 	if (rq->front->no_acl && is_acl(copy))
 		return -EOPNOTSUPP;
-	return sized(rq, &in, lam_getxattr(rq->front->stack, &rq->call, rq->head.nodeid, copy,
-					   in.size > 0 ? rq->out : NULL, room(rq, &in)));
+	return sized(rq, &in,
+		     lam_getxattr(rq->front->stack, &rq->call, rq->head.nodeid, copy,
+				  in.size > 0 ? rq->out : NULL, room(rq, &in)));
 }
 
 int op_listxattr(struct request *rq)
@@ -116,8 +117,9 @@ int op_listxattr(struct request *rq)
 
 	if (is_off(rq))
 		return -ENOSYS;
-	return sized(rq, in, lam_listxattr(rq->front->stack, &rq->call, rq->head.nodeid,
-					   in->size > 0 ? rq->out : NULL, room(rq, in)));
+	return sized(rq, in,
+		     lam_listxattr(rq->front->stack, &rq->call, rq->head.nodeid,
+				   in->size > 0 ? rq->out : NULL, room(rq, in)));
 }
 
 int op_removexattr(struct request *rq)

@@ -14,10 +14,8 @@ static uint32_t pack_rdev(uint32_t major, uint32_t minor)
 	return (minor & 0xff) | (major & 0xfff) << 8 | (minor & ~UINT32_C(0xff)) << 12;
 }
 
-void reply_fill_attr(const struct fuse_front *front, const struct lam_attr *from,
-		     struct fuse_attr *to)
+static void fill_attr(const struct lam_attr *from, struct fuse_attr *to)
 {
-	(void)front;	/* nothing of it matters yet; submounts and DAX would */
 	*to = (struct fuse_attr){
 		.ino = from->ino,
 		.size = from->size,
@@ -61,7 +59,7 @@ int reply_fill_entry(struct fuse_front *front, const struct lam_entry *entry,
 		.attr_valid = front->attr_ttl.sec,
 		.attr_valid_nsec = front->attr_ttl.nsec,
 	};
-	reply_fill_attr(front, &entry->attr, &to->attr);
+	fill_attr(&entry->attr, &to->attr);
 	return 0;
 }
 
@@ -94,6 +92,6 @@ int reply_attr(struct request *rq, const struct lam_attr *attr)
 
 	if (marks_of(attr))
 		holds_mark(rq->front->holds, rq->head.nodeid, HOLD_PRIV);
-	reply_fill_attr(rq->front, attr, &out.attr);
+	fill_attr(attr, &out.attr);
 	return reply_bytes(rq, &out, sizeof(out));
 }

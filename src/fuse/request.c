@@ -15,15 +15,15 @@
 #include "base/check.h"
 #include "base/log.h"
 
-#define OP_ANYONE 1u	/* also for those whom allow_root keeps out: they hold a file already */
-#define OP_SILENT 2u	/* never answered */
-#define OP_SLOW 4u	/* may copy, or wait for a disk, as a rule */
-#define OP_CHANGES 8u	/* may copy up the object if its data still lies below */
+#define OP_ANYONE 1u  /* also for those whom allow_root keeps out: they hold a file already */
+#define OP_SILENT 2u  /* never answered */
+#define OP_SLOW 4u    /* may copy, or wait for a disk, as a rule */
+#define OP_CHANGES 8u /* may copy up the object if its data still lies below */
 
 struct op {
 	const char *name;
 	int (*run)(struct request *rq);
-	uint16_t arg_size;	/* bytes of the fixed argument */
+	uint16_t arg_size; /* bytes of the fixed argument */
 	uint16_t flags;
 };
 
@@ -83,13 +83,11 @@ static const struct op ops[FUSE_FRONT_OPS] = {
 				   sizeof(struct fuse_copy_file_range_in), OP_ANYONE | OP_SLOW },
 	[FUSE_SETUPMAPPING] = { "SETUPMAPPING", op_unsupported, 0, OP_ANYONE },
 	[FUSE_REMOVEMAPPING] = { "REMOVEMAPPING", op_unsupported, 0, OP_ANYONE },
-	[FUSE_SYNCFS] = { "SYNCFS", op_syncfs, sizeof(struct fuse_syncfs_in),
-			  OP_ANYONE | OP_SLOW },
+	[FUSE_SYNCFS] = { "SYNCFS", op_syncfs, sizeof(struct fuse_syncfs_in), OP_ANYONE | OP_SLOW },
 	[FUSE_TMPFILE] = { "TMPFILE", op_tmpfile, sizeof(struct fuse_create_in), 0 },
 	[FUSE_STATX] = { "STATX", op_statx, sizeof(struct fuse_statx_in), 0 },
 	[FUSE_COPY_FILE_RANGE_64] = { "COPY_FILE_RANGE_64", op_copy_range_64,
-				      sizeof(struct fuse_copy_file_range_in),
-				      OP_ANYONE | OP_SLOW },
+				      sizeof(struct fuse_copy_file_range_in), OP_ANYONE | OP_SLOW },
 };
 
 const char *fuse_front_op_name(unsigned number)
@@ -109,8 +107,8 @@ static size_t arg_size_of(const struct request *rq)
 	const struct op *op = op_of(rq);
 
 	if (rq->head.opcode == FUSE_SETXATTR)
-		return rq->front->proto.flags & FUSE_SETXATTR_EXT ?
-			sizeof(struct fuse_setxattr_in) : FUSE_COMPAT_SETXATTR_IN_SIZE;
+		return rq->front->proto.flags & FUSE_SETXATTR_EXT ? sizeof(struct fuse_setxattr_in)
+								  : FUSE_COMPAT_SETXATTR_IN_SIZE;
 	return op ? op->arg_size : 0;
 }
 
@@ -194,12 +192,10 @@ static void enter(struct request *rq)
 	slot->unique = rq->head.unique;
 	atomic_store_explicit(&slot->cancelled, false, memory_order_relaxed);
 	mutex_unlock(&slot->lock);
-	/* An INTERRUPT that found no slot left a note before it looked at the slots once more, so
-	 * that one of the two sees the other. */
-	atomic_thread_fence(memory_order_seq_cst);
+	/* An INTERRUPT that found no slot leaves a note and then looks at the slots once more.  Either
+	 * it took this lock later than we and saw the number, or earlier, and we see the note. */
 	for (unsigned i = 0; i < EARLY_MAX; i++) {
-		if (atomic_load_explicit(&front->early[i], memory_order_relaxed) ==
-		    rq->head.unique)
+		if (atomic_load_explicit(&front->early[i], memory_order_relaxed) == rq->head.unique)
 			atomic_store_explicit(&slot->cancelled, true, memory_order_relaxed);
 	}
 }

@@ -29,7 +29,7 @@
 #include "base/log.h"
 
 #define DEPTH 8u
-#define RING_SIZE 16u		/* the entries and two polls */
+#define RING_SIZE 16u /* the entries and two polls */
 
 struct uring_queue;
 
@@ -39,7 +39,7 @@ struct uring_entry {
 	struct uring_queue *queue;
 	struct fuse_uring_req_header *header;
 	char *payload;
-	struct iovec iov[2];	/* the kernel reads it when the entry is registered */
+	struct iovec iov[2]; /* the kernel reads it when the entry is registered */
 	struct request rq;
 	uint64_t commit_id;
 	int result;
@@ -48,15 +48,15 @@ struct uring_entry {
 struct uring_queue {
 	struct fuse_front *front;
 	struct slot *slot;
-	unsigned id;		/* the CPU */
+	unsigned id; /* the CPU */
 	struct io_uring ring;
 	bool ring_made, quit;
-	int event;		/* eventfd: a late thread is done with an entry */
-	unsigned alive;		/* entries that are not lost to the end of the connection */
-	unsigned away;		/* entries that late threads have */
+	int event;	/* eventfd: a late thread is done with an entry */
+	unsigned alive; /* entries that are not lost to the end of the connection */
+	unsigned away;	/* entries that late threads have */
 	char *memory;
 	size_t memory_size;
-	struct mutex lock;	/* RANK_LEAF; protects FINISHED */
+	struct mutex lock; /* RANK_LEAF; protects FINISHED */
 	STAILQ_HEAD(, uring_entry) finished;
 	struct uring_entry entries[DEPTH];
 };
@@ -73,7 +73,7 @@ static void queue_free(struct uring_queue *q)
 	if (q->event >= 0)
 		(void)close(q->event);
 	if (q->memory)
-		(void)munmap(q->memory, q->memory_size);	/* it was mapped like this */
+		(void)munmap(q->memory, q->memory_size); /* it was mapped like this */
 	free(q);
 }
 
@@ -117,8 +117,8 @@ static int queue_memory(struct uring_queue *q)
 	void *memory;
 
 	q->memory_size = DEPTH * (page + payload);
-	memory = mmap(NULL, q->memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		      -1, 0);
+	memory = mmap(NULL, q->memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		      0);
 	if (memory == MAP_FAILED)
 		return -errno;
 	q->memory = memory;
@@ -230,7 +230,7 @@ static void run_late(struct late_job *job, struct slot *slot)
 	STAILQ_INSERT_TAIL(&q->finished, e, done);
 	mutex_unlock(&q->lock);
 	n = write(q->event, &one, sizeof(one));
-	(void)n;	/* it can only fail because it is set to the brim */
+	(void)n; /* it can only fail because it is set to the brim */
 }
 
 /* Give an entry to a late thread; false if it must be served here. */
@@ -263,9 +263,10 @@ static void handle(struct uring_entry *e)
 		.out_size = e->iov[1].iov_len,
 		.late = LATE_MAY,
 	};
-	r = io->payload_sz > e->iov[1].iov_len ? -EIO :
-		request_decode_split(&e->rq, &head, e->header->op_in, sizeof(e->header->op_in),
-				     e->payload, io->payload_sz);
+	r = io->payload_sz > e->iov[1].iov_len
+		    ? -EIO
+		    : request_decode_split(&e->rq, &head, e->header->op_in,
+					   sizeof(e->header->op_in), e->payload, io->payload_sz);
 	if (r < 0) {
 		e->rq.head = head;
 		request_malformed(&e->rq, "its length");
@@ -360,7 +361,7 @@ static int queue_run(struct uring_queue *q)
 			complete(q, data, result);
 			/* Nobody's answer waits for the serving of the next. */
 			if (io_uring_cq_ready(&q->ring) > 0)
-				(void)io_uring_submit(&q->ring);	/* tried again above */
+				(void)io_uring_submit(&q->ring); /* tried again above */
 		} while (io_uring_peek_cqe(&q->ring, &cqe) == 0);
 	}
 	return 0;
