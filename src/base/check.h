@@ -5,9 +5,9 @@
 
 _Noreturn void check_failed(const char *expr, const char *file, int line);
 
-#define CHECK(expr)                                           \
-	do {                                                  \
-		if (__builtin_expect(!(expr), 0))             \
+#define CHECK(expr)                                              \
+	do {                                                     \
+		if (__builtin_expect(!(expr), 0))                \
 			check_failed(#expr, __FILE__, __LINE__); \
 	} while (0)
 

@@ -19,7 +19,7 @@ static inline void cleanup_closep(const int *fd)
 	if (*fd >= 0) {
 		int saved = errno;
 
-		(void)close(*fd);	/* nothing was written through it that close could report */
+		(void)close(*fd); /* nothing was written through it that close could report */
 		errno = saved;
 	}
 }
@@ -28,12 +28,12 @@ static inline void cleanup_closep(const int *fd)
 #define CLEANUP_CLOSE __attribute__((cleanup(cleanup_closep)))
 
 /* Take a descriptor or pointer out of its variable: the new holder owns it. */
-#define TAKE_FD(fd)                 \
-	__extension__({             \
-		int *fdp_ = &(fd);  \
-		int fd_ = *fdp_;    \
-		*fdp_ = -1;         \
-		fd_;                \
+#define TAKE_FD(fd)                \
+	__extension__({            \
+		int *fdp_ = &(fd); \
+		int fd_ = *fdp_;   \
+		*fdp_ = -1;        \
+		fd_;               \
 	})
 
 #define TAKE_PTR(ptr)                          \

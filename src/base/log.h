@@ -5,7 +5,12 @@
 
 #include <stddef.h>
 
-enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARNING = 4, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
+enum log_level {
+	LOG_LEVEL_ERROR = 3,
+	LOG_LEVEL_WARNING = 4,
+	LOG_LEVEL_INFO = 6,
+	LOG_LEVEL_DEBUG = 7
+};
 
 typedef void (*log_sink_fn)(void *ctx, int level, const char *line);
 /* Set the receiver; NULL drops messages.  Not to be called while other threads log. */
@@ -20,7 +25,7 @@ void log_msg(enum log_level level, const char *fmt, ...) __attribute__((format(p
 
 /* A name made printable: quotes around it, control bytes, quotes and backslashes as \ooo. */
 struct log_name {
-	char text[128];		/* cut with "..." where the name is longer */
+	char text[128]; /* cut with "..." where the name is longer */
 };
 struct log_name log_quote(const char *name);
 #define QUOTE(name) (log_quote(name).text)

@@ -15,25 +15,28 @@
 
 /* Lower ranks are taken first.  docs/design/locking.md says what each protects. */
 enum mutex_rank {
-	RANK_FRONT = 1,		/* a front end's own tables */
-	RANK_RENAME,		/* one per stack: moving between directories */
-	RANK_DIR,		/* one per directory node */
-	RANK_NODE,		/* one per node: attributes, copy-up publishing */
-	RANK_INDEX,		/* index, nlink protocol */
-	RANK_WORK,		/* shared whiteout, temp names */
-	RANK_TABLE,		/* node table shards */
-	RANK_RDIR,		/* real directories */
+	RANK_FRONT = 1, /* a front end's own tables */
+	RANK_RENAME,	/* one per stack: moving between directories */
+	RANK_DIR,	/* one per directory node */
+	RANK_NODE,	/* one per node: attributes, copy-up publishing */
+	RANK_INDEX,	/* index, nlink protocol */
+	RANK_WORK,	/* shared whiteout, temp names */
+	RANK_TABLE,	/* node table shards */
+	RANK_RDIR,	/* real directories */
 	RANK_FDCACHE,
-	RANK_LISTINGS,		/* LRU of merged listings */
-	RANK_LEAF,		/* anything that takes nothing else */
+	RANK_LISTINGS, /* LRU of merged listings */
+	RANK_LEAF,     /* anything that takes nothing else */
 };
 
 struct mutex {
-	_Atomic uint32_t word;	/* 0 free, 1 held, 2 held and waited for */
+	_Atomic uint32_t word; /* 0 free, 1 held, 2 held and waited for */
 	uint32_t rank;
 };
 
-#define MUTEX_INIT(r) { 0, (r) }
+#define MUTEX_INIT(r)  \
+	{              \
+		0, (r) \
+	}
 
 void mutex_init(struct mutex *m, enum mutex_rank rank);
 void mutex_lock(struct mutex *m);

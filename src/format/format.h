@@ -14,7 +14,7 @@
 
 /* ---- Stored file handles (origin, upper, index names): handle.c ---- */
 
-#define FH_MAX_FID 128u			/* MAX_HANDLE_SZ of name_to_handle_at(2) */
+#define FH_MAX_FID 128u /* MAX_HANDLE_SZ of name_to_handle_at(2) */
 #define FH_HEADER 21u
 #define FH_MAX (FH_HEADER + FH_MAX_FID)
 #define FH_UUID_LEN 16u
@@ -29,10 +29,10 @@ struct fh {
 struct fh_view {
 	uint8_t type;
 	bool path_upper;
-	const uint8_t *uuid;		/* FH_UUID_LEN bytes */
+	const uint8_t *uuid; /* FH_UUID_LEN bytes */
 	const uint8_t *fid;
 	size_t fid_len;
-	size_t len;			/* of the whole handle: what is compared */
+	size_t len; /* of the whole handle: what is compared */
 };
 
 /* -EOVERFLOW if the fid is too long or the type is not one byte. */
@@ -44,7 +44,7 @@ bool fh_equal(const struct fh *a, const struct fh *b);
 
 /* The inode number and generation inside a raw fid of a known TYPE (ext4 and alike 0x01,
  * xfs 0x81, btrfs 0x4d).  TMPFS tells that type 0x01 has tmpfs's layout (generation, number low,
- * number high).  -ENODATA for other types. */
+ * number high).  -ENODATA for other types, -EINVAL for a length that the type does not have. */
 int fid_inode(int type, const void *fid, size_t fid_len, bool tmpfs, uint64_t *ret_ino,
 	      uint32_t *ret_generation);
 
@@ -58,16 +58,16 @@ int index_name_decode(const char *name, struct fh *ret);
 /* ---- Redirects ---- */
 
 /* Check a redirect's bytes (LEN, not NUL terminated) by the kernel's rules: relative = one
- * component, absolute = '/' then non-empty components; "." and ".." are -EACCES. */
+ * component, absolute = '/' then non-empty components, else -EINVAL; "." and ".." are -EACCES. */
 int redirect_check(const char *value, size_t len);
-/* The next component of an absolute redirect: *POS starts at 0, moves on; false at the end. */
+/* The next component of a checked redirect (a relative one is its only component): *POS starts at 0, moves on; false at the end. */
 bool redirect_next(const char *value, size_t len, size_t *pos, const char **ret_part,
 		   size_t *ret_part_len);
 
 /* ---- metacopy, nlink, protattr ---- */
 
 struct metacopy {
-	uint8_t algorithm;		/* FS_VERITY_HASH_ALG_*; 0: no digest */
+	uint8_t algorithm; /* FS_VERITY_HASH_ALG_*; 0: no digest, DIGEST_LEN is 0 */
 	uint8_t digest_len;
 	uint8_t digest[64];
 };
@@ -75,7 +75,7 @@ int metacopy_decode(const void *value, size_t len, struct metacopy *ret);
 
 /* The `nlink` attribute: "U%+d" or "L%+d". */
 struct nlink_diff {
-	bool lower;			/* relative to the lower inode's count, else the upper's */
+	bool lower; /* relative to the lower inode's count, else the upper's */
 	int32_t diff;
 };
 int nlink_decode(const char *value, size_t len, struct nlink_diff *ret);
@@ -105,9 +105,9 @@ const char *dot_wh_target(const char *name);
 #define XATTR_NAME_LIMIT 255u
 
 enum xattr_class {
-	XATTR_PLAIN,			/* passes as it is */
-	XATTR_PRIVATE,			/* the overlay's own: hidden */
-	XATTR_ESCAPED,			/* seen from below: an escaped one */
+	XATTR_PLAIN,   /* passes as it is */
+	XATTR_PRIVATE, /* the overlay's own: hidden */
+	XATTR_ESCAPED, /* seen from below: an escaped one */
 };
 /* Classify a name as stored in a layer.  USERXATTR: user.overlay. is the prefix in use. */
 enum xattr_class xattr_classify(const char *stored, bool userxattr);
@@ -133,8 +133,8 @@ bool idmap_to_inside(const struct lam_idmap *map, uint32_t outside, uint32_t *re
 /* "uid:gid:mode[:type]": mode in octal; type "file", "dir", "symlink", "pipe", "socket",
  * "block-MAJOR-MINOR", "char-MAJOR-MINOR". */
 struct override_stat {
-	uint32_t uid, gid, mode;	/* permission bits */
-	uint32_t type;			/* S_IFMT bits; 0 if the value has none */
+	uint32_t uid, gid, mode; /* permission bits */
+	uint32_t type;		 /* S_IFMT bits; 0 if the value has none */
 	uint32_t rdev_major, rdev_minor;
 };
 int override_stat_decode(const char *value, size_t len, struct override_stat *ret);
@@ -144,8 +144,10 @@ size_t override_stat_encode(const struct override_stat *o, char out[OVERRIDE_STA
 /* ---- Mount options: options.c ---- */
 
 /* Callback for each NAME or NAME=VALUE of a comma separated list.  VALUE is NULL if there is no
- * '='.  Escapes: `\,` and `\054` are a comma inside a value and come unescaped; `\:` stays as it
- * is (see layers_split).  A value in double quotes may hold commas.  Empty options are skipped. */
+ * '='.  Escapes: `\,` and `\054` are a comma inside a value and come unescaped; `\:` and other
+ * pairs stay as they are (see layers_split, path_unescape).  A value that is in double quotes may
+ * hold commas and comes without the quotes.  Empty options are skipped; -EINVAL: a value without a
+ * name.  A negative return of FN ends it and is returned. */
 typedef int (*option_fn)(void *ctx, const char *name, const char *value);
 int options_split(const char *text, option_fn fn, void *ctx);
 /* Split the value of lowerdir= at unescaped colons; `::` starts data-only layers; `\:` and `\\:`
@@ -155,6 +157,8 @@ struct layer_list {
 	char **lower, **data;
 	size_t n_lower, n_data;
 };
+/* The path in the value of upperdir= or workdir=, with the same escapes; the caller frees it. */
+int path_unescape(const char *value, char **ret);
 int layers_split(const char *value, struct layer_list *ret);
 void layers_free(struct layer_list *list);
 
