@@ -98,6 +98,9 @@ int sys_thread_init(void)
 {
 	long bits;
 
+	/* Whatever the process was when a record was first made, this is what the thread is now. */
+	CHECK(creds.uid == creds.base_uid && creds.gid == creds.base_gid);
+	creds.known = false;
 	creds_init();
 	if (unshare(CLONE_FS) < 0)
 		return -errno;
@@ -135,8 +138,7 @@ bool sys_can_switch_ids(void)
 	if (!capable(CAP_SETUID) || !capable(CAP_SETGID))
 		return false;
 	/* Root that could not set the bit would lose its other capabilities with its id. */
-	creds_init();
-	return creds.base_uid != 0 || (bits >= 0 && (bits & SECBIT_NO_SETUID_FIXUP)) ||
+	return set_fsuid(NO_ID) != 0 || (bits >= 0 && (bits & SECBIT_NO_SETUID_FIXUP)) ||
 	       capable(CAP_SETPCAP);
 }
 
