@@ -113,6 +113,7 @@ static int fs_uuid_old(int fd, uint8_t uuid[16])
 
 int sys_fs_uuid(int fd, uint8_t uuid[16])
 {
+	static const uint8_t none[16];
 	struct compat_fsuuid2 id = { .len = 0 };
 	int r = fault_before("fs_uuid", false);
 
@@ -121,6 +122,9 @@ int sys_fs_uuid(int fd, uint8_t uuid[16])
 	if (feature_present(FEATURE_FSUUID)) {
 		r = (int)SYS_RETRY(ioctl(fd, COMPAT_IOC_GETFSUUID, &id));
 		if (r == 0 && id.len == sizeof(id.uuid)) {
+			/* overlayfs in the kernel compares this very value, and zeros are none. */
+			if (memcmp(id.uuid, none, sizeof(none)) == 0)
+				return -ENODATA;
 			memcpy(uuid, id.uuid, sizeof(id.uuid));
 			return 0;
 		}

@@ -71,7 +71,8 @@ int sys_stat(int dirfd, const char *name, struct stat *ret);
 int sys_statx(int dirfd, const char *name, struct statx *ret);
 int sys_statfs(int fd, struct statfs *ret);
 /* FS_IOC_GETFSUUID, or the own ioctl of ext4, xfs, btrfs.  FD is not O_PATH.  -ENODATA if the
- * filesystem has none (overlay, FUSE, squashfs). */
+ * filesystem has none (overlay, FUSE, squashfs) or, mounted, is known by zeros only: then the
+ * kernel's overlayfs takes it to have none, too. */
 int sys_fs_uuid(int fd, uint8_t uuid[16]);
 /* NAME "" for an O_PATH descriptor of a symlink. */
 ssize_t sys_readlink(int dirfd, const char *name, char *buf, size_t size);
