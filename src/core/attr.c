@@ -367,6 +367,21 @@ int lam_setattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 	return attr_get(s, n.n, ret);
 }
 
+ssize_t lam_readlink(struct lam_stack *s, const struct lam_call *call, uint64_t id, char *buf, size_t size)
+{
+	CLEANUP_CLOSE int fd = -1;
+	HELD(n, s);
+	int r = node_get(s, id, &n.n);
+
+	(void)call;
+	if (r < 0)
+		return r;
+	if (!S_ISLNK(node_mode_type(n.n)))
+		return -EINVAL;
+	fd = node_open(s, n.n, O_PATH);
+	return fd < 0 ? fd : sys_readlink(fd, "", buf, size);
+}
+
 int lam_statfs(struct lam_stack *s, struct lam_statfs *ret)
 {
 	struct statfs sf;

@@ -9,6 +9,7 @@
 
 #include <lamina/lamina.h>
 #include <linux/stat.h>
+#include <stdio.h>	/* RENAME_* */
 #include <string.h>
 #include <sys/queue.h>
 

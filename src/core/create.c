@@ -246,10 +246,11 @@ static int adopt(struct creation *c, struct lam_entry *ret)
 	}
 	dirlist_note_upper(s, c->d, c->name, f.type, true);
 	r = lookup_node_locked(s, c->d, c->name, &f, &n);
+	if (r == 0)
+		r = attr_of_node(s, n, &f.st, &entry.attr);
 	found_done(s, &f);
-	if (r < 0)
+	if (!n)
 		return r;
-	r = attr_of_node(s, n, &f.st, &entry.attr);
 	entry.id = n->id;
 	entry.generation = n->generation;
 	if (c->fd >= 0) {

@@ -160,7 +160,8 @@ void fdcache_shrink(struct fdcache *c, unsigned keep)
 	unsigned seen = 0;
 
 	mutex_lock(&c->lock);
-	TAILQ_FOREACH_SAFE(e, &c->list, lru, next) {
+	for (e = TAILQ_FIRST(&c->list); e; e = next) {
+		next = TAILQ_NEXT(e, lru);
 		if (seen++ < keep || e->pins)
 			continue;
 		detach_locked(c, e);

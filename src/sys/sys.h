@@ -62,6 +62,13 @@ struct sys_handle {
 int sys_name_to_handle(int dirfd, const char *name, struct sys_handle *ret, int *ret_mount);
 int sys_open_by_handle(int mount_fd, const struct sys_handle *handle, int flags);
 
+/* The generation of an inode by number, from the filesystem's own tables (XFS_IOC_BULKSTAT); FD is any
+ * descriptor on it that is not O_PATH. -ENOTTY where it is no xfs, -ENOENT if there is no such inode. */
+int sys_xfs_generation(int fd, uint64_t ino, uint32_t *ret);
+/* The path that the kernel knows FD by (/proc/self/fd); not NUL terminated.  -ESTALE if it is deleted or
+ * cannot be reached. */
+ssize_t sys_fd_path(int fd, char *buf, size_t size);
+
 /* ---- Status ---- */
 
 /* fstatat with AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT; NAME "" for the descriptor. */
