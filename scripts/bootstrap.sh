@@ -5,10 +5,10 @@
 # there.  Root gets what is missing through apt; anybody else is told its names.
 set -eu
 
-build="gcc libc6-dev pkg-config python3 meson ninja-build liburing-dev libcap-ng-dev libxxhash-dev
+build="gcc libc6-dev make pkg-config python3 meson ninja-build liburing-dev libxxhash-dev
 	libcmocka-dev"
 test="fuse3 attr acl libcap2-bin e2fsprogs xfsprogs btrfs-progs squashfs-tools util-linux podman
-	runc busybox-static git"
+	runc busybox-static git make fio"
 lint="clang clang-format clang-tidy libclang-rt-dev cppcheck shellcheck mandoc gcovr"
 bench="fuse3 git fio"
 
