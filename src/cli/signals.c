@@ -145,6 +145,6 @@ void signals_stop(void)
 	serving = NULL;
 	serving_stack = NULL;
 	(void)pthread_mutex_unlock(&lock);
-	(void)pthread_kill(thread, SIGTERM); /* wakes it; it looks at `ending` first */
+	(void)pthread_kill(thread, SIGUSR1); /* wakes it; it looks at `ending` first */
 	(void)pthread_join(thread, NULL);
 }

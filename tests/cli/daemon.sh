@@ -69,10 +69,10 @@ check "-f: unmounted" not mounted "$D/m"
 
 # ---- Messages to a file ----
 layers log
-run "$MOUNT" -o "$OPTS,log=$T/log" "$D/m"
+run "$MOUNT" -o "$OPTS,log=$T/messages" "$D/m"
 check "log: mount" is "$RC" 0
 kill -USR1 "$(servers "upperdir=$D/u")"
-check "log: SIGUSR1 tells" await grep -q "transport " "$T/log"
+check "log: SIGUSR1 tells" await grep -q "transport " "$T/messages"
 umount "$D/m"
 
 # ---- A failure: one line, status 1, nothing mounted, no server left ----

@@ -103,7 +103,9 @@ libc = ctypes.CDLL(None, use_errno=True)
 data = f"fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
 if libc.mount(b"premounted", sys.argv[1].encode(), b"fuse.premounted", 0, data.encode()) != 0:
     sys.exit(os.strerror(ctypes.get_errno()))
-os.dup2(fd, 3, inheritable=True)
+if fd != 3:
+    os.dup2(fd, 3)
+os.set_inheritable(3, True)
 os.execv(sys.argv[2], sys.argv[2:])
 END
 run python3 "$T/premount.py" "$D/m" "$MOUNT" -o "$OPTS" /dev/fd/3
