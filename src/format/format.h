@@ -129,6 +129,7 @@ bool idmap_to_inside(const struct lam_idmap *map, uint32_t outside, uint32_t *re
 
 #define XATTR_OVERRIDE_CONTAINERS "user.containers.override_stat"
 #define XATTR_OVERRIDE_FUSE "user.fuseoverlayfs.override_stat"
+#define XATTR_OVERRIDE_PRIVILEGED "security.fuseoverlayfs.override_stat"
 /* "uid:gid:mode[:type]": mode in octal; type "file", "dir", "symlink", "pipe", "socket",
  * "block-MAJOR-MINOR", "char-MAJOR-MINOR". */
 struct override_stat {

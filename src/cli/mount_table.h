@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The mount table, and who serves a FUSE mount. */
+#ifndef CLI_MOUNT_TABLE_H
+#define CLI_MOUNT_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct mount_entry {
+	bool fuse;	/* the type is "fuse" or "fuse.SOMETHING" */
+	uint64_t minor; /* of its device number: the number of the FUSE connection */
+};
+
+/* The topmost mount at PATH, an absolute path without symlinks.  -ENOENT: there is none. */
+int mount_table_find(const char *path, struct mount_entry *ret);
+
+/* The processes that hold FUSE connection MINOR, as at most MAX pidfds in FDS, which the caller
+ * closes.  *RET_N is 0 where the kernel does not tell (before Linux 6.16). */
+int mount_table_servers(uint64_t minor, int *fds, size_t max, size_t *ret_n);
+
+#endif

@@ -1,0 +1,685 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Copy up: an object of a lower layer gets an upper one, at its first change.
+ *
+ * The copy is prepared in the work directory without any lock but the node's NF_COPYING mark, on which
+ * only other writers of the same object wait; it appears by one link or rename under the parent's lock.
+ * A failure or a crash before that leaves the old object and nothing else that anybody sees.
+ * docs/design/copy-up.md
+ */
+#include "core.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <sys/sysmacros.h>
+
+struct copyup {
+	struct lam_stack *s;
+	const struct lam_call *call;
+	struct node *n;
+	struct place from;
+	struct statx st;		/* of the lower object */
+	uint64_t size;			/* bytes of data to copy */
+	bool meta_only;			/* leave the data below */
+	bool has_origin;
+	struct fh origin;
+	char key[INDEX_NAME_MAX + 1];	/* index entry; "" if not indexed */
+	int fd;				/* of the copy; -1 for what is not opened */
+	char temp[32];			/* name in the work directory; "" for O_TMPFILE */
+	uint64_t ino;			/* of the copy */
+};
+
+static bool want_xattr(void *ctx, const char *name)
+{
+	struct lam_stack *s = ctx;
+	enum xattr_class class = xattr_classify(name, s->userxattr);
+
+	if (s->no_xattr)
+		return false;
+	if (s->no_acl && !strncmp(name, "system.posix_acl_", 17))
+		return false;
+	return class != XATTR_PRIVATE;
+}
+
+static int copy_owner(struct lam_stack *s, const struct statx *st, int to_fd, const char *to)
+{
+	int r;
+
+	if (st->stx_uid == s->self_uid && st->stx_gid == s->self_gid && !(st->stx_mode & S_ISGID))
+		return 0;	/* what was created is ours already */
+	r = sys_chown(to_fd, to, st->stx_uid, st->stx_gid);
+	return r == -EINVAL ? -EOVERFLOW : r;	/* an id without a mapping here, as the kernel says it */
+}
+
+static int copy_override(struct lam_stack *s, struct node *n, const struct statx *st, int to_fd,
+			 const char *to)
+{
+	struct lam_attr a;
+	struct place p;
+	int r;
+
+	attr_from_statx(s, st, &a);
+	r = node_place(s, n, &p);
+	if (r == 0) {
+		r = perm_override_apply(s, p.layer, p.dirfd, p.name, &a);
+		place_done(s, &p);
+	}
+	return r < 0 ? r : perm_override_store(s, to_fd, to, &a);
+}
+
+/* Flags and project id need real descriptors of both; most files have neither. */
+static void copy_fileattr(const char *from, int from_fd, const char *to, int to_fd)
+{
+	CLEANUP_CLOSE int in = sys_openat(from_fd, *from ? from : ".",
+					  O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
+	CLEANUP_CLOSE int out = -1;
+
+	if (in < 0)
+		return;
+	if (*to)
+		out = sys_openat(to_fd, to, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
+	if (out >= 0 || !*to)
+		(void)sys_copy_fileattr(in, *to ? out : to_fd);	/* what upper cannot hold is lost, as documented */
+}
+
+static int set_protattr(struct copyup *c, int to_fd, const char *to)
+{
+	unsigned prot = 0;
+	char value[4];
+	size_t len;
+
+	if (c->st.stx_attributes & STATX_ATTR_APPEND)
+		prot |= PROTATTR_APPEND;
+	if (c->st.stx_attributes & STATX_ATTR_IMMUTABLE)
+		prot |= PROTATTR_IMMUTABLE;
+	if (!prot)
+		return 0;
+	len = protattr_encode(prot, value);
+	c->n->flags |= NF_PROTATTR;
+	return ovl_set(c->s, to_fd, to, "protattr", value, len);
+}
+
+/* Everything but data.  The order matters: changing the owner clears set-uid bits and capabilities,
+ * changing the mode changes the ACL's mask, anything changes the times. */
+static int copy_meta(struct copyup *c, int to_fd, const char *to)
+{
+	struct lam_stack *s = c->s;
+	uint32_t type = c->st.stx_mode & S_IFMT;
+	struct timespec ts[2];
+	int r;
+
+	if (s->layers[LAYER_UPPER].override_name) {
+		r = copy_override(s, c->n, &c->st, to_fd, to);
+	} else {
+		r = copy_owner(s, &c->st, to_fd, to);
+		if (r == 0 && type != S_IFLNK)
+			r = sys_chmod(to_fd, to, c->st.stx_mode & 07777u);
+	}
+	if (r < 0)
+		return r;
+	if (!s->no_xattr) {
+		r = sys_copy_xattrs(c->from.dirfd, c->from.name, to_fd, to, want_xattr, s);
+		if (r < 0)
+			return r;
+	}
+	if (type == S_IFREG || type == S_IFDIR)
+		copy_fileattr(c->from.name, c->from.dirfd, to, to_fd);
+	r = set_protattr(c, to_fd, to);
+	if (r == 0 && c->has_origin)
+		r = ovl_set(s, to_fd, to, "origin", c->origin.bytes, c->origin.len);
+	if (r == -EPERM || r == -EOPNOTSUPP)
+		r = 0;		/* user attributes on a symlink or device; an upper without any */
+	if (r == 0 && c->meta_only)
+		r = ovl_set(s, to_fd, to, "metacopy", "", 0);
+	if (r < 0)
+		return r;
+	ts[0] = (struct timespec){ .tv_sec = c->st.stx_atime.tv_sec, .tv_nsec = c->st.stx_atime.tv_nsec };
+	ts[1] = (struct timespec){ .tv_sec = c->st.stx_mtime.tv_sec, .tv_nsec = c->st.stx_mtime.tv_nsec };
+	return sys_utimens(to_fd, to, ts);
+}
+
+/* ---- The copy, out of sight ---- */
+
+static int make_file(struct copyup *c)
+{
+	struct lam_stack *s = c->s;
+	CLEANUP_CLOSE int in = -1;
+	struct fdent *e = NULL;
+	uint64_t copied = 0;
+	int r;
+
+	if (s->upper_tmpfile) {
+		c->fd = sys_openat(s->work_fd, ".", O_TMPFILE | O_RDWR, 0600);
+	} else {
+		work_temp_name(s, c->temp);
+		c->fd = sys_openat(s->work_fd, c->temp, O_CREAT | O_EXCL | O_RDWR, 0600);
+	}
+	if (c->fd < 0)
+		return c->fd;
+	if (c->meta_only || !c->size) {
+		r = c->meta_only ? sys_ftruncate(c->fd, c->st.stx_size) : 0;
+	} else {
+		r = data_fd(s, c->n, false, &e);
+		if (r < 0)
+			return r;
+		r = sys_copy_data(e->fd, c->fd, c->size, c->call ? c->call->cancelled : NULL, &copied);
+		fdcache_put(&s->fds, e);
+		atomic_fetch_add(&s->stat_copyup_bytes, copied);
+	}
+	if (r == 0)
+		r = copy_meta(c, c->fd, "");
+	if (r == 0 && s->fsync != LAM_FSYNC_VOLATILE &&
+	    (s->fsync == LAM_FSYNC_STRICT || (c->size && !c->meta_only)))
+		r = sys_fsync(c->fd);
+	return r;
+}
+
+static int make_symlink(struct copyup *c)
+{
+	CLEANUP_FREE char *target = malloc(65536);
+	ssize_t n;
+
+	if (!target)
+		return -ENOMEM;
+	n = sys_readlink(c->from.dirfd, c->from.name, target, 65535);
+	if (n < 0)
+		return (int)n;
+	target[n] = '\0';
+	return sys_symlink(target, c->s->work_fd, c->temp);
+}
+
+/* Symlinks, devices, FIFOs, sockets, directories: under a temporary name. */
+static int make_other(struct copyup *c)
+{
+	struct lam_stack *s = c->s;
+	uint32_t type = c->st.stx_mode & S_IFMT;
+	int fd, r;
+
+	work_temp_name(s, c->temp);
+	if (type == S_IFDIR)
+		r = sys_mkdir(s->work_fd, c->temp, 0700);
+	else if (type == S_IFLNK)
+		r = make_symlink(c);
+	else
+		r = sys_mknod(s->work_fd, c->temp, type,
+			      makedev(c->st.stx_rdev_major, c->st.stx_rdev_minor));
+	if (r < 0) {
+		c->temp[0] = '\0';
+		return r;
+	}
+	r = copy_meta(c, s->work_fd, c->temp);
+	if (r == 0 && type == S_IFDIR && s->fsync == LAM_FSYNC_STRICT) {
+		fd = sys_openat(s->work_fd, c->temp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+		r = fd < 0 ? fd : sys_fsync(fd);
+		if (fd >= 0)
+			sys_close(fd);
+	}
+	return r;
+}
+
+/* Give the copy its name: only where there is none. */
+static int install(struct copyup *c, int dirfd, const char *name)
+{
+	int r;
+
+	if (!c->temp[0])
+		return sys_link_fd(c->fd, dirfd, name);
+	r = sys_rename(c->s->work_fd, c->temp, dirfd, name, RENAME_NOREPLACE);
+	if (r == -EINVAL)	/* a filesystem that knows no flags; the parent is locked */
+		r = sys_rename(c->s->work_fd, c->temp, dirfd, name, 0);
+	if (r == 0)
+		c->temp[0] = '\0';
+	return r;
+}
+
+static void undo(struct copyup *c)
+{
+	if (c->temp[0])
+		work_discard(c->s, c->temp, S_ISDIR(c->st.stx_mode));
+	if (c->fd >= 0)
+		sys_close(c->fd);
+	place_done(c->s, &c->from);
+}
+
+/* ---- Publishing ---- */
+
+int copyup_set_impure(struct lam_stack *s, struct node *d)
+{
+	struct rdir *up = d->dir->upper;
+	struct fdent *e;
+	int r;
+
+	if (atomic_load(&up->impure) == 2)
+		return 0;
+	r = rdir_open(s, up, &e);
+	if (r < 0)
+		return r;
+	r = ovl_set(s, e->fd, "", "impure", "y", 1);
+	fdcache_put(&s->fds, e);
+	if (r == -EOPNOTSUPP)
+		r = 0;
+	if (r == 0)
+		atomic_store(&up->impure, 2);
+	return r;
+}
+
+/* The node is the upper object from here on. */
+static int become_upper(struct copyup *c, struct node *parent, const char *name, uint16_t add_flags)
+{
+	struct lam_stack *s = c->s;
+	struct node *n = c->n;
+	struct node_extra *x = NULL;
+	char *key = NULL;
+	struct rdir *up = NULL;
+
+	if (node_is_dir(n) && parent) {
+		up = rdir_new(parent->dir->upper, name, LAYER_UPPER, c->ino);
+		if (!up)
+			return -ENOMEM;
+		atomic_store(&up->impure, 1);
+	}
+	if (c->key[0]) {
+		key = strdup(c->key);
+		if (!key)
+			return -ENOMEM;
+	}
+	mutex_lock(&n->lock);
+	if (key || c->meta_only)
+		x = node_extra(n);
+	if ((key || c->meta_only) && !x) {
+		mutex_unlock(&n->lock);
+		free(key);
+		return -ENOMEM;
+	}
+	if (key) {
+		free(x->index_name);
+		x->index_name = key;
+		x->nlink_adjust = 0;
+	}
+	if (up)
+		n->dir->upper = up;
+	if (node_is_dir(n))
+		n->dir->never_pure = true;
+	n->real_ino = c->ino;
+	n->flags |= (uint16_t)(add_flags | (key ? NF_INDEXED : 0) | (c->has_origin ? NF_ORIGIN : 0));
+	if (!c->meta_only)
+		n->flags &= (uint16_t)~NF_METACOPY;
+	n->layer = LAYER_UPPER;
+	mutex_unlock(&n->lock);
+	fdcache_drop(&s->fds, &n->fde);
+	if (parent)
+		dirlist_note_upper(s, parent, name, node_mode_type(n), false);
+	atomic_fetch_add(&s->stat_copyups, 1);
+	return 0;
+}
+
+static int publish_orphan(struct copyup *c)
+{
+	char orphan[32];
+	int r;
+
+	work_orphan_name(c->n->id, orphan);
+	r = install(c, c->s->orphan_fd, orphan);
+	if (r < 0)
+		return r;
+	c->key[0] = '\0';
+	atomic_fetch_add(&c->s->stat_orphans, 1);
+	return become_upper(c, NULL, NULL, NF_ORPHAN);
+}
+
+/* The copy's name and, for an indexed one, its entry in the index first: then it is linked from there, so
+ * that a crash between leaves an entry that is complete. */
+static int publish_names(struct copyup *c, struct node *parent, const char *name)
+{
+	struct lam_stack *s = c->s;
+	struct statx before;
+	struct fdent *e;
+	int r = rdir_open(s, parent->dir->upper, &e);
+
+	if (r < 0)
+		return r;
+	r = sys_statx(e->fd, "", &before);
+	if (r == 0 && c->has_origin && c->origin.len)
+		r = copyup_set_impure(s, parent);
+	if (r == 0 && c->key[0]) {
+		r = install(c, s->index_fd, c->key);
+		if (r == 0 && !(c->n->flags & NF_NAME_GONE)) {
+			r = sys_link(s->index_fd, c->key, e->fd, name);
+			if (r < 0)
+				(void)sys_unlink(s->index_fd, c->key);
+			else
+				r = index_write_nlink(s, s->index_fd, c->key,
+						      c->st.stx_nlink, 2);
+		}
+	} else if (r == 0) {
+		r = install(c, e->fd, name);
+	}
+	if (r == 0) {
+		struct timespec ts[2] = {
+			{ .tv_sec = before.stx_atime.tv_sec, .tv_nsec = before.stx_atime.tv_nsec },
+			{ .tv_sec = before.stx_mtime.tv_sec, .tv_nsec = before.stx_mtime.tv_nsec },
+		};
+
+		(void)sys_utimens(e->fd, "", ts);	/* nice to have, as the kernel does */
+	}
+	fdcache_put(&s->fds, e);
+	return r == -EEXIST ? -ESTALE : r;
+}
+
+static int publish(struct copyup *c)
+{
+	struct lam_stack *s = c->s;
+	struct node *n = c->n;
+
+	for (;;) {
+		char name[LAM_NAME_MAX + 1];
+		HELD(parent, s);
+		int r;
+
+		mutex_lock(&n->lock);
+		if (!(n->flags & NF_DEAD)) {
+			parent.n = n->parent ? node_ref(n->parent) : NULL;
+			if (n->name)
+				strcpy(name, n->name);
+		}
+		mutex_unlock(&n->lock);
+		if (!parent.n)
+			return publish_orphan(c);
+		mutex_lock(&parent.n->dir->lock);
+		mutex_lock(&n->lock);
+		r = !(n->flags & NF_DEAD) && n->parent == parent.n && !strcmp(n->name, name) &&
+		    parent.n->dir->upper;
+		mutex_unlock(&n->lock);
+		if (r) {
+			r = publish_names(c, parent.n, name);
+			if (r == 0)
+				r = become_upper(c, parent.n, name, 0);
+			mutex_unlock(&parent.n->dir->lock);
+			return r;
+		}
+		mutex_unlock(&parent.n->dir->lock);
+		if (!parent.n->dir->upper && !(n->flags & NF_DEAD))
+			return -EAGAIN;	/* seen elsewhere meanwhile: that parent first */
+	}
+}
+
+/* ---- One object ---- */
+
+static int prepare_origin(struct copyup *c)
+{
+	struct lam_stack *s = c->s;
+	struct fsys *fs = fsys_by_dev(s, statx_dev(&c->st));
+	bool dir = S_ISDIR(c->st.stx_mode);
+	bool indexed = s->index_fd >= 0 && !dir && (c->st.stx_nlink > 1 || s->nfs_export);
+	int r;
+
+	if (!s->upper_xattr)
+		return 0;
+	if (!dir && c->st.stx_nlink > 1 && !indexed)
+		return 0;	/* a hard link is broken: no claim to the old identity */
+	c->has_origin = true;
+	if (!fs || !fs->can_encode)
+		return 0;	/* zero length: copied up from somewhere */
+	r = fsys_fh(s, fs, c->from.dirfd, c->from.name, false, &c->origin);
+	if (r < 0) {
+		c->origin.len = 0;
+		return 0;
+	}
+	if (indexed)
+		index_name_encode(&c->origin, c->key);
+	if (indexed && strlen(c->key) > LAM_NAME_MAX)
+		c->key[0] = '\0';
+	return 0;
+}
+
+static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct node *n, uint64_t size,
+		      bool data)
+{
+	struct copyup c = { .s = s, .call = call, .n = n, .from = PLACE_NONE, .fd = -1 };
+	struct statx st;
+	int32_t adjust;
+	int r;
+
+	perm_thread_init();
+	sys_umask(0);
+	r = node_place(s, n, &c.from);
+	if (r == 0)
+		r = sys_statx(c.from.dirfd, c.from.name, &c.st);
+	if (r == 0 && c.st.stx_ino != c.from.ino)
+		r = -ESTALE;
+	if (r == 0)
+		r = prepare_origin(&c);
+	if (r < 0)
+		goto out;
+	mutex_lock(&n->lock);
+	adjust = n->extra ? n->extra->nlink_adjust : 0;
+	mutex_unlock(&n->lock);
+	c.st.stx_nlink = (uint32_t)((int64_t)c.st.stx_nlink + adjust);
+	c.size = size < c.st.stx_size ? size : c.st.stx_size;
+	c.meta_only = !data && s->metacopy && S_ISREG(c.st.stx_mode) && c.st.stx_size &&
+		      !(n->flags & NF_DEAD);
+	r = S_ISREG(c.st.stx_mode) ? make_file(&c) : make_other(&c);
+	if (r == 0 && c.key[0])
+		r = c.temp[0] ? index_write_nlink(s, s->work_fd, c.temp, c.st.stx_nlink, 1)
+			      : index_write_nlink(s, c.fd, "", c.st.stx_nlink, 1);
+	if (r == 0) {
+		r = c.temp[0] ? sys_statx(s->work_fd, c.temp, &st) : sys_statx(c.fd, "", &st);
+		c.ino = st.stx_ino;
+	}
+	if (r == 0 && c.meta_only && !(n->flags & NF_METACOPY))
+		r = copyup_keep_data(s, n);
+	if (r == 0)
+		r = publish(&c);
+	if (r == 0 && c.key[0] && adjust)
+		(void)links_adjust_store(s, c.key, 0);	/* the nlink attribute has it now */
+	if (r == 0 && node_is_dir(n) && s->nfs_export)
+		(void)index_mark_dir(s, n);
+out:
+	undo(&c);
+	return r;
+}
+
+/* A metadata-only copy reads its data where the lower object was. */
+int copyup_keep_data(struct lam_stack *s, struct node *n)
+{
+	struct rdir *dir = NULL;
+	struct node_extra *x;
+	char *name = NULL;
+
+	(void)s;
+	mutex_lock(&n->lock);
+	x = node_extra(n);
+	if (x && n->parent && n->name) {
+		struct dir *pd = n->parent->dir;
+
+		for (unsigned i = 0; i < pd->n_lower && !dir; i++)
+			if (pd->lower[i]->layer == n->layer)
+				dir = rdir_ref(pd->lower[i]);
+		name = strdup(n->name);
+	}
+	if (dir && name) {
+		x->data_dir = dir;
+		x->data_name = name;
+		n->flags |= NF_METACOPY;
+	}
+	mutex_unlock(&n->lock);
+	return dir && name ? 0 : -ENOMEM;
+}
+
+/* Copy the data into a metadata-only upper file, in place: the kernel's format knows no other way, and the
+ * attribute goes only when the data is durable. */
+static int fill_metacopy(struct lam_stack *s, const struct lam_call *call, struct node *n, uint64_t size)
+{
+	char caps[64];
+	CLEANUP_CLOSE int fd = node_open(s, n, O_RDWR);
+	struct timespec ts[2];
+	uint64_t copied = 0;
+	struct fdent *e;
+	struct statx st;
+	ssize_t n_caps;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = sys_statx(fd, "", &st);
+	if (r == 0)
+		r = data_fd(s, n, false, &e);
+	if (r < 0)
+		return r;
+	n_caps = sys_getxattr(fd, "", "security.capability", caps, sizeof(caps));
+	r = sys_copy_data(e->fd, fd, size < st.stx_size ? size : st.stx_size,
+			  call ? call->cancelled : NULL, &copied);
+	fdcache_put(&s->fds, e);
+	if (r == 0 && n_caps > 0)
+		r = sys_setxattr(fd, "", "security.capability", caps, (size_t)n_caps, 0);
+	ts[0] = (struct timespec){ .tv_sec = st.stx_atime.tv_sec, .tv_nsec = st.stx_atime.tv_nsec };
+	ts[1] = (struct timespec){ .tv_sec = st.stx_mtime.tv_sec, .tv_nsec = st.stx_mtime.tv_nsec };
+	if (r == 0)
+		r = sys_utimens(fd, "", ts);
+	if (r == 0 && s->fsync != LAM_FSYNC_VOLATILE)
+		r = sys_fsync(fd);
+	if (r == 0)
+		r = ovl_remove(s, fd, "", "metacopy");
+	if (r < 0)
+		return r;
+	n->flags &= (uint16_t)~NF_METACOPY;
+	fdcache_drop(&s->fds, &n->fde);
+	atomic_fetch_add(&s->stat_copyup_bytes, copied);
+	return 0;
+}
+
+/* ---- Who copies, and who waits ---- */
+
+static bool is_done(const struct node *n, bool data)
+{
+	return node_is_upper(n) && !(data && n->flags & NF_METACOPY);
+}
+
+/* Become the one that copies N up: 1; or find it done by another: 0. */
+static int begin(struct lam_stack *s, const struct lam_call *call, struct node *n, bool data)
+{
+	int r = 1;
+
+	mutex_lock(&s->copyup_lock);
+	while (n->flags & NF_COPYING) {
+		if (call && call->cancelled && atomic_load(call->cancelled)) {
+			r = -EINTR;
+			break;
+		}
+		cond_wait_for(&s->copyup_cond, &s->copyup_lock, 20);
+	}
+	if (r == 1 && is_done(n, data))
+		r = 0;
+	if (r == 1)
+		n->flags |= NF_COPYING;
+	mutex_unlock(&s->copyup_lock);
+	return r;
+}
+
+static void end(struct lam_stack *s, struct node *n)
+{
+	mutex_lock(&s->copyup_lock);
+	n->flags &= (uint16_t)~NF_COPYING;
+	mutex_unlock(&s->copyup_lock);
+	cond_broadcast(&s->copyup_cond);
+}
+
+/* The topmost ancestor of N (or N itself) that is not in upper, held. */
+static struct node *next_to_copy(struct lam_stack *s, struct node *n)
+{
+	struct node *at = node_ref(n);
+
+	for (;;) {
+		struct node *parent;
+
+		mutex_lock(&at->lock);
+		parent = at->parent && !(at->flags & NF_DEAD) ? node_ref(at->parent) : NULL;
+		mutex_unlock(&at->lock);
+		if (!parent || node_is_upper(parent)) {
+			node_put(s, parent);
+			return at;
+		}
+		node_put(s, at);
+		at = parent;
+	}
+}
+
+static int copyup_all(struct lam_stack *s, const struct lam_call *call, struct node *n, uint64_t size,
+		      bool data)
+{
+	if (is_done(n, data))
+		return 0;
+	if (s->read_only)
+		return -EROFS;
+	for (;;) {
+		HELD(at, s);
+		bool own;
+		int r;
+
+		at.n = node_is_upper(n) ? node_ref(n) : next_to_copy(s, n);
+		own = at.n == n;
+		r = begin(s, call, at.n, own && data);
+		if (r > 0) {
+			r = node_is_upper(at.n) ? fill_metacopy(s, call, at.n, size)
+						: copyup_one(s, call, at.n, size, own && data);
+			end(s, at.n);
+			if (r == -EAGAIN)
+				continue;
+		}
+		if (r < 0)
+			return r;
+		if (own && is_done(n, data))
+			return 0;
+	}
+}
+
+int copyup(struct lam_stack *s, const struct lam_call *call, struct node *n)
+{
+	return copyup_all(s, call, n, UINT64_MAX, false);
+}
+
+int copyup_data(struct lam_stack *s, const struct lam_call *call, struct node *n, uint64_t size)
+{
+	return copyup_all(s, call, n, size, true);
+}
+
+int copyup_name_locked(struct lam_stack *s, struct node *d, const char *name, struct node *n)
+{
+	struct statx st, there;
+	struct fdent *e;
+	uint32_t visible;
+	char key[INDEX_NAME_MAX + 1];
+	int r;
+
+	if (!(n->flags & NF_INDEXED))
+		return 0;
+	r = node_statx(s, n, &st);
+	if (r == 0)
+		r = index_node_nlink(s, n, &st, &visible);
+	if (r == 0)
+		r = rdir_open(s, d->dir->upper, &e);
+	if (r < 0)
+		return r;
+	r = sys_statx(e->fd, name, &there);
+	if (r == 0) {
+		r = there.stx_ino == st.stx_ino ? 0 : -ESTALE;
+		goto out;
+	}
+	if (r != -ENOENT)
+		goto out;
+	mutex_lock(&n->lock);
+	strcpy(key, n->extra->index_name);
+	mutex_unlock(&n->lock);
+	r = copyup_set_impure(s, d);
+	if (r == 0)
+		r = index_write_nlink_lower(s, n, key, visible);
+	if (r == 0)
+		r = sys_link(s->index_fd, key, e->fd, name);
+	if (r == 0)
+		r = index_write_nlink(s, s->index_fd, key, visible, st.stx_nlink + 1);
+	if (r == 0)
+		dirlist_note_upper(s, d, name, node_mode_type(n), false);
+out:
+	fdcache_put(&s->fds, e);
+	return r;
+}

@@ -1,0 +1,591 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The engine's structures.  Everything here is a cache of what the layers say and may be dropped
+ * and found again; docs/design/overview.md tells how the parts fit, docs/design/locking.md which
+ * lock protects what.
+ */
+#ifndef CORE_CORE_H
+#define CORE_CORE_H
+
+#include <lamina/lamina.h>
+#include <linux/stat.h>
+#include <stdio.h>	/* RENAME_* */
+#include <string.h>
+#include <sys/queue.h>
+
+#include "base/check.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/mutex.h"
+#include "format/format.h"
+#include "sys/sys.h"
+
+#define MAX_FILESYSTEMS 63u
+#define LAYER_UPPER 0u
+
+/* ---- Ids: fsys.c, docs/design/identity.md ---- */
+
+#define ID_BORN_UPPER (1ull << 62)
+#define ID_FS_SHIFT 56
+#define ID_INO_MASK ((1ull << ID_FS_SHIFT) - 1)
+
+/* One real filesystem (one st_dev) that layers lie on.  Fixed after it is made, but for the table
+ * of large inode numbers, which has a lock of its own. */
+struct fsys {
+	dev_t dev;
+	uint8_t index;			/* the 6 bits of an id */
+	bool has_uuid;
+	bool uuid_unique;		/* no other filesystem of the stack has the same UUID */
+	bool can_encode;		/* name_to_handle_at works */
+	bool can_decode;		/* open_by_handle_at works for every kind of object */
+	bool tmpfs;			/* handles have tmpfs's layout */
+	int handle_type;		/* of its handles; -1 if none */
+	uint8_t uuid[FH_UUID_LEN];
+	int mount_fd;			/* for open_by_handle_at; a layer's root, borrowed */
+	struct inotable *table;		/* numbers over 56 bits; NULL until one is met */
+};
+
+struct layer {
+	int fd;				/* the root; lower ones on a private read-only clone */
+	struct fsys *fs;
+	uint64_t ino;			/* of the root */
+	char *path;			/* as configured; for messages */
+	const char *override_name;	/* the attribute that overrides owner and mode, or NULL */
+	bool data_only;
+};
+
+/* ---- Cached descriptors: fdcache.c ---- */
+
+struct fdent {
+	TAILQ_ENTRY(fdent) lru;
+	struct fdent **owner;		/* the pointer that refers to this; NULL: left behind */
+	int fd;
+	uint32_t pins;
+	bool writable;
+};
+TAILQ_HEAD(fdlist, fdent);
+
+struct fdcache {
+	struct mutex lock;		/* RANK_FDCACHE: everything here and every owner pointer */
+	struct fdlist list;		/* most recently used first */
+	unsigned count, limit;
+};
+
+void fdcache_init(struct fdcache *c, unsigned limit);
+void fdcache_destroy(struct fdcache *c);
+/* The pinned entry of *OWNER, or NULL if there is none (or none that is writable when asked). */
+struct fdent *fdcache_get(struct fdcache *c, struct fdent **owner, bool writable);
+/* Give FD (owned from here on) to the cache as *OWNER's and pin it; another thread's may be found there
+ * already and is returned instead, FD being closed.  NULL: out of memory, FD closed. */
+struct fdent *fdcache_add(struct fdcache *c, struct fdent **owner, int fd, bool writable);
+void fdcache_put(struct fdcache *c, struct fdent *e);
+/* *OWNER refers to nothing any more; the descriptor closes with its last pin. */
+void fdcache_drop(struct fdcache *c, struct fdent **owner);
+/* Close idle writable descriptors of data (another program may want to execute the file). */
+void fdcache_shrink(struct fdcache *c, unsigned keep);
+
+/* ---- Real directories: rdir.c ---- */
+
+/* A directory in a layer.  Children hold their parents. */
+struct rdir {
+	struct rdir *parent;		/* NULL for a layer's root; RANK_RDIR */
+	char *name;			/* RANK_RDIR */
+	uint64_t ino;
+	struct fdent *fde;		/* RANK_FDCACHE */
+	_Atomic uint32_t refs;
+	uint16_t layer;
+	bool no_dot_wh;			/* a full listing saw no `.wh.` name */
+	_Atomic uint8_t impure;		/* 0 unknown, 1 no, 2 yes */
+};
+
+struct lam_stack;
+struct node;
+
+struct rdir *rdir_new(struct rdir *parent, const char *name, uint16_t layer, uint64_t ino);
+struct rdir *rdir_ref(struct rdir *r);
+void rdir_put(struct lam_stack *s, struct rdir *r);
+/* A directory of upper got another parent or name. */
+void rdir_move(struct lam_stack *s, struct rdir *r, struct rdir *parent, char *name);
+/* A pinned descriptor (readable) of a real directory, checked to be the same directory; -ESTALE if
+ * the layer has changed behind our back. */
+int rdir_open(struct lam_stack *s, struct rdir *r, struct fdent **ret);
+
+/* ---- Merged listings: listing.c ---- */
+
+/* Positions within a directory: 0 is its upper part, 1.. its lower parts from the top. */
+#define LE_UPPER 1u		/* upper has the name (as something else than a whiteout) */
+#define LE_WHITEOUT 2u		/* the topmost is a whiteout by name */
+#define LE_BELOW 4u		/* a lower position has the name */
+#define LE_STOP 8u		/* nothing under the positions seen so far counts */
+#define LE_MAYBE_WH 16u		/* topmost is a character device: may be a whiteout */
+#define LE_DOT_WH_UPPER 32u	/* upper has `.wh.NAME` */
+
+struct lentry {
+	uint64_t hash;			/* also the cookie; unique in its directory */
+	struct lentry *next;
+	uint32_t more;			/* 1 + index into the listing's chain of further positions */
+	uint16_t first;			/* topmost position */
+	uint8_t type;			/* DT_* */
+	uint8_t flags;
+	uint8_t len;
+	char name[];
+};
+
+struct lchain {
+	uint32_t next;			/* 1 + index; 0 ends */
+	uint16_t pos;
+};
+
+struct listing {
+	TAILQ_ENTRY(listing) lru;	/* RANK_LISTINGS */
+	struct node *node;		/* whose */
+	struct lentry **buckets;
+	unsigned bits;			/* 1 << bits buckets */
+	size_t count, bytes;
+	struct lchunk *chunks;		/* memory of the entries */
+	struct lentry *free[40];	/* removed ones, by size in units of 8 bytes */
+	size_t chunk_used, chunk_size;
+	struct lchain *chain;
+	uint32_t n_chain, cap_chain;
+};
+TAILQ_HEAD(listinglist, listing);
+
+struct listing *listing_new(void);
+void listing_free(struct listing *l);
+struct lentry *listing_find(const struct listing *l, const char *name, size_t len);
+/* The entry of NAME, made if need be (*RET_NEW); NULL: out of memory. */
+struct lentry *listing_add(struct listing *l, const char *name, size_t len, bool *ret_new);
+void listing_remove(struct listing *l, struct lentry *e);
+int listing_more(struct listing *l, struct lentry *e, uint16_t pos);
+/* The first entry with a hash above COOKIE, in the order of hashes; NULL at the end. */
+struct lentry *listing_after(const struct listing *l, uint64_t cookie);
+/* The cookie of a name; 3 or more, below 2^62. */
+uint64_t listing_hash(const char *name, size_t len);
+
+/* ---- Nodes: node.c ---- */
+
+struct dir {
+	struct mutex lock;		/* RANK_DIR: the names in the directory and all below */
+	struct rdir *upper;		/* NULL until copied up; set under lock and node lock */
+	struct rdir **lower;		/* topmost first; fixed */
+	uint16_t n_lower;
+	uint16_t lookups;		/* without a listing so far */
+	bool never_pure;		/* upper part may hold whiteouts although nothing is below */
+	bool too_big;			/* more names than a listing may have */
+	uint8_t default_acl;		/* 0 unknown, 1 none, 2 some */
+	struct listing *listing;
+};
+
+/* Rarely needed parts of a node. */
+struct node_extra {
+	struct rdir *data_dir;		/* metacopy: where the data is */
+	char *data_name;
+	char *data_path;		/* metacopy into a data-only layer: absolute redirect */
+	uint16_t data_after;		/* ... searched in data layers */
+	struct sys_handle *handle;	/* detached: how to reach the upper inode */
+	char *index_name;		/* indexed: the name in the index directory */
+	char *symlink_origin;
+	int32_t nlink_adjust;		/* lower hard link with names removed: to add to st_nlink */
+};
+
+#define NF_INDEXED 0x0001u	/* the upper inode has an index entry */
+#define NF_METACOPY 0x0002u	/* the upper or lower inode has no data of its own */
+#define NF_COPYING 0x0004u	/* a copy-up is under way; copyup_lock */
+#define NF_DEAD 0x0008u		/* the last name is gone */
+#define NF_ORPHAN 0x0010u	/* lives in the orphan area */
+#define NF_DETACHED 0x0020u	/* no name is known: reached by handle */
+#define NF_LOWER_LINKS 0x0040u	/* the lower inode has several names */
+#define NF_ORIGIN 0x0080u	/* upper object with an origin */
+#define NF_NAME_GONE 0x0100u	/* the name on record is removed; others exist */
+#define NF_TMPFILE 0x0200u	/* made by O_TMPFILE, never named */
+#define NF_UNHASHED 0x0800u	/* not in the table any more; RANK_TABLE */
+#define NF_PROTATTR 0x0400u	/* upper object with immutable or append-only marks */
+
+struct node {
+	uint64_t id;
+	struct node *next;		/* hash chain; RANK_TABLE */
+	struct node *parent;		/* where it was last seen; held; NULL: root or unknown */
+	char *name;			/* ... under this name; lock */
+	struct dir *dir;		/* directories only */
+	struct node_extra *extra;
+	struct fdent *fde;		/* data; RANK_FDCACHE */
+	_Atomic uint64_t real_ino;	/* of the topmost real inode */
+	struct mutex lock;		/* RANK_NODE: parent, name, layer, real_ino, flags, extra */
+	_Atomic uint32_t refs;
+	uint32_t generation;
+	_Atomic uint16_t layer;		/* of the topmost real inode; never back from upper */
+	_Atomic uint16_t flags;
+	uint8_t type;			/* S_IFMT >> 12 */
+	_Atomic uint8_t recent;		/* used since the last sweep */
+};
+
+#define NODE_SHARDS 64u
+
+struct node_shard {
+	struct mutex lock;		/* RANK_TABLE */
+	struct node **buckets;
+	uint32_t mask, count;
+};
+
+/* ---- The stack ---- */
+
+struct user {
+	lam_in_use_fn in_use;
+	void *ctx;
+};
+
+struct lam_stack {
+	struct layer *layers;		/* 0 is upper (fd -1 if there is none) */
+	uint16_t n_layers;		/* all, with upper and data-only ones */
+	uint16_t n_lower;		/* merged lower layers: 1 .. n_lower */
+	struct fsys filesystems[MAX_FILESYSTEMS];
+	_Atomic unsigned n_filesystems;
+	struct mutex fs_lock;		/* RANK_LEAF: adding filesystems */
+	uint16_t n_data;		/* data-only layers: n_lower + 1 .. n_lower + n_data */
+	uint64_t work_ino;		/* of workdir */
+	bool one_fs;			/* st_ino is the real number */
+
+	/* Settings, as resolved at open. */
+	bool has_upper, privileged, userxattr;
+	_Atomic bool read_only;
+	bool redirect_follow, redirect_on, index, nfs_export, metacopy, metacopy_read;
+	bool read_dot_wh, write_dot_wh, watch_lower;
+	bool no_acl, no_xattr, static_nlink;
+	enum lam_fsync fsync;
+	bool ino32;
+	bool upper_tmpfile, upper_rename_wh, upper_xattr, upper_char_wh, upper_handles;
+	bool can_switch_ids;
+	uid_t self_uid;
+	gid_t self_gid;
+	struct lam_idmap uidmap, gidmap;
+	bool squash_uid, squash_gid;
+	uint32_t squash_to_uid, squash_to_gid;
+	int xattr_permissions;
+
+	/* Descriptors of the work directory; -1 without an upper. */
+	int base_fd;			/* workdir itself */
+	int work_fd;			/* workdir/work: temporary names */
+	int index_fd;			/* workdir/index, or -1 */
+	int own_fd;			/* workdir/lamina */
+	int orphan_fd;			/* workdir/lamina/orphans */
+	int links_fd;			/* workdir/lamina/links */
+	int lock_fd;			/* held lock on workdir/lamina/lock */
+	_Atomic bool links_used;	/* links_fd may have entries */
+
+	struct mutex work_lock;		/* RANK_WORK: the shared whiteout */
+	char whiteout_name[32];		/* in work_fd; "" until made */
+	_Atomic uint64_t temp_counter;
+	bool whiteout_link;		/* hard links of whiteouts work */
+
+	struct mutex rename_lock;	/* RANK_RENAME */
+	struct mutex index_lock;	/* RANK_INDEX: read-change-write of nlink, index entries */
+	struct mutex copyup_lock;	/* RANK_LEAF: NF_COPYING */
+	struct cond copyup_cond;
+
+	struct node_shard shards[NODE_SHARDS];
+	struct node *root;
+	struct rdir **root_stack;	/* roots of the merged lowers: [layer - 1] */
+	struct rdir *upper_root;
+	struct mutex rdir_lock;		/* RANK_RDIR */
+	struct fdcache fds;
+
+	struct mutex listings_lock;	/* RANK_LISTINGS */
+	struct listinglist listings;	/* most recently used first */
+	size_t listings_bytes, listings_limit;
+	size_t listing_max;		/* names in one */
+
+	struct user users[4];
+	_Atomic unsigned n_users;
+
+	struct originmap *origins;	/* built on the first cold need; resolve.c */
+	struct mutex origins_lock;
+
+	_Atomic uint64_t stat_copyups, stat_copyup_bytes, stat_whiteouts, stat_orphans;
+	_Atomic uint64_t stat_nodes, stat_node_bytes;
+	uint64_t root_ino_id;		/* the id that gives the root's st_ino */
+};
+
+/* node.c */
+int nodes_init(struct lam_stack *s);
+void nodes_destroy(struct lam_stack *s);
+struct node *node_find(struct lam_stack *s, uint64_t id);	/* referenced, or NULL */
+struct node *node_ref(struct node *n);
+void node_put(struct lam_stack *s, struct node *n);
+/* The node of ID, made with the given type if there is none; *RET_NEW.  Referenced. */
+struct node *node_obtain(struct lam_stack *s, uint64_t id, uint32_t mode, bool *ret_new);
+/* The same for an object that is known to be new: a dead node with its number makes way. */
+struct node *node_fresh(struct lam_stack *s, uint64_t id, uint32_t mode, bool *ret_new);
+/* Take a dead node out of the table; it is freed with its last reference. */
+void node_retire(struct lam_stack *s, struct node *n);
+struct node_extra *node_extra(struct node *n);			/* made on demand; NULL: no memory */
+/* Remember where it was seen.  Takes n->lock. -ENOMEM */
+int node_set_location(struct lam_stack *s, struct node *n, struct node *parent, const char *name);
+static inline uint32_t node_mode_type(const struct node *n)
+{
+	return (uint32_t)n->type << 12;
+}
+static inline bool node_is_dir(const struct node *n)
+{
+	return n->dir != NULL;
+}
+static inline bool node_is_upper(const struct node *n)
+{
+	return n->layer == LAYER_UPPER;
+}
+
+/* Where an object's real inode is reached: NAME in DIRFD, or DIRFD itself when NAME is "". */
+struct place {
+	int dirfd;
+	struct fdent *pin;		/* of dirfd, or NULL */
+	int owned;			/* of dirfd if it is to be closed; else -1 */
+	char name[LAM_NAME_MAX + 1];
+	uint64_t ino;			/* what must be found there */
+	uint16_t layer;
+};
+#define PLACE_NONE { .dirfd = -1, .owned = -1 }
+int node_place(struct lam_stack *s, struct node *n, struct place *ret);
+void place_done(struct lam_stack *s, struct place *p);
+/* The status of the topmost real inode, checked to be the right one.  -ESTALE */
+int node_statx(struct lam_stack *s, struct node *n, struct statx *ret);
+/* A new descriptor of the topmost real inode (not its data file where they differ). */
+int node_open(struct lam_stack *s, struct node *n, int flags);
+/* Resolve ID to a referenced node, cached or not.  -ESTALE */
+int node_get(struct lam_stack *s, uint64_t id, struct node **ret);
+/* The same, and it must be a directory: -ENOTDIR. */
+int node_get_dir(struct lam_stack *s, uint64_t id, struct node **ret);
+
+/* fsys.c */
+struct fsys *fsys_by_dev(struct lam_stack *s, dev_t dev);
+struct fsys *fsys_add(struct lam_stack *s, int root_fd, const struct statx *st);
+struct fsys *fsys_by_uuid(struct lam_stack *s, const uint8_t uuid[FH_UUID_LEN]);
+void fsys_finish(struct lam_stack *s);
+void fsys_destroy(struct lam_stack *s);
+static inline dev_t statx_dev(const struct statx *st)
+{
+	return ((dev_t)st->stx_dev_major << 32) | st->stx_dev_minor;
+}
+uint64_t id_make(struct lam_stack *s, struct fsys *fs, uint64_t ino, bool born_upper);
+/* The st_ino of an id. */
+uint64_t id_ino(const struct lam_stack *s, uint64_t id);
+/* The real inode number of an id, and its filesystem (NULL if there is none). */
+uint64_t id_real_ino(struct lam_stack *s, uint64_t id, struct fsys **ret_fs);
+/* The generation of NAME ("" for FD itself), 0 if the filesystem has none; the handle when RET is given. */
+uint32_t fsys_generation(struct lam_stack *s, struct fsys *fs, int fd, const char *name,
+			 struct sys_handle *ret);
+int fsys_fh(struct lam_stack *s, struct fsys *fs, int fd, const char *name, bool path_upper,
+	    struct fh *ret);
+
+/* ovlxattr.c: the overlay's own attributes */
+struct ovl_xattrs {			/* what one listxattr found */
+	bool opaque, opaque_x, redirect, metacopy, origin, impure, whiteout, nlink, protattr, upper;
+	bool fuse_origin;
+};
+/* Which overlay attributes NAME in DIRFD has; LAYER tells which prefixes count. */
+int ovl_scan(struct lam_stack *s, uint16_t layer, int dirfd, const char *name,
+	     struct ovl_xattrs *ret);
+ssize_t ovl_get(struct lam_stack *s, int dirfd, const char *name, const char *attr, void *value,
+		size_t size);
+int ovl_set(struct lam_stack *s, int dirfd, const char *name, const char *attr,
+	    const void *value, size_t size);
+int ovl_remove(struct lam_stack *s, int dirfd, const char *name, const char *attr);
+int ovl_get_redirect(struct lam_stack *s, int dirfd, const char *name, char **ret);
+int ovl_get_origin(struct lam_stack *s, int dirfd, const char *name, struct fh *ret);
+
+/* lookup.c */
+struct found {
+	uint32_t type;			/* S_IFMT; 0: nothing is visible */
+	uint16_t layer;			/* of the topmost */
+	bool upper_whiteout;		/* upper hides the name with a whiteout that is a file */
+	bool upper_dot_wh;		/* ... with `.wh.NAME` */
+	bool upper_dead_file;		/* ... with an xattr whiteout */
+	struct statx st;		/* of the topmost */
+	/* Directories. */
+	struct rdir *upper;
+	struct rdir **lower;
+	uint16_t n_lower, cap_lower;
+	uint64_t bottom_ino;		/* of the lowest part, which gives the identity */
+	dev_t bottom_dev;
+	uint32_t bottom_generation;
+	bool have_bottom;
+	bool opaque;			/* upper part hides what is below */
+	bool has_redirect;
+	/* Others. */
+	bool origin_known;
+	struct fsys *origin_fs;
+	uint64_t origin_ino;
+	uint32_t origin_generation;
+	bool metacopy, protattr;
+	struct rdir *data_dir;
+	char *data_name, *data_path;
+	uint32_t generation;
+	char *index_name;		/* found through the index: the entry's name */
+	bool indexed, index_only;
+	struct statx lower_st;		/* of the lower inode behind an index entry */
+	int32_t nlink_adjust;
+	bool lower_links;
+};
+void found_done(struct lam_stack *s, struct found *f);
+/* What NAME is in directory D.  Caller holds D's lock.  0 also where nothing is there (type 0). */
+int lookup_locked(struct lam_stack *s, struct node *d, const char *name, struct found *f);
+/* The node of what was found.  Caller holds D's lock.  Referenced. */
+int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, struct found *f,
+		       struct node **ret);
+/* Both, and fill in an entry; -ENOENT if nothing is there.  RET_NODE may be NULL. */
+int lookup_entry_locked(struct lam_stack *s, struct node *d, const char *name,
+			struct lam_entry *ret, struct node **ret_node);
+/* Whether a lower layer shows NAME below upper.  Caller holds D's lock. 0, 1 or -errno */
+int lookup_lower_positive(struct lam_stack *s, struct node *d, const char *name);
+bool lookup_is_whiteout(struct lam_stack *s, uint16_t layer, int dirfd, const char *name,
+			const struct statx *st);
+int lookup_origin(struct lam_stack *s, const struct fh *fh, struct found *f);
+int name_check(struct lam_stack *s, const char *name, bool create);
+uint64_t node_id_of_found(struct lam_stack *s, const struct found *f, uint32_t *ret_generation);
+
+/* dirlist.c: building merged listings */
+/* Make D's listing if it is due (or NOW); 0 with d->dir->listing set or NULL (too big). Lock held. */
+int dirlist_build(struct lam_stack *s, struct node *d, bool now);
+void dirlist_drop_locked(struct lam_stack *s, struct node *d);
+void dirlist_touch(struct lam_stack *s, struct listing *l);
+void dirlist_resized(struct lam_stack *s, struct listing *l, ssize_t delta);
+/* Keep D's listing in step.  Lock held. */
+void dirlist_note_upper(struct lam_stack *s, struct node *d, const char *name, uint32_t mode,
+			bool stop);
+void dirlist_note_removed(struct lam_stack *s, struct node *d, const char *name, bool whiteout);
+/* Positions of a name: fills POS (room for MAX), returns how many, -1 if there is no listing */
+struct lentry *dirlist_entry(struct lam_stack *s, struct node *d, const char *name);
+/* One pass over a real directory. */
+typedef int (*dirscan_fn)(void *ctx, const struct sys_dirent *de);
+int dirscan(int fd, dirscan_fn fn, void *ctx);
+/* 0 if the merged directory is empty, -ENOTEMPTY; *RET_WHITEOUTS: upper has whiteouts. Lock held. */
+int dirlist_check_empty(struct lam_stack *s, struct node *d, bool *ret_whiteouts);
+/* Remove whiteouts in a real directory that is out of sight. */
+int dirlist_clean(struct lam_stack *s, int fd);
+
+/* attr.c */
+void attr_from_statx(struct lam_stack *s, const struct statx *st, struct lam_attr *ret);
+int attr_of_node(struct lam_stack *s, struct node *n, const struct statx *st, struct lam_attr *ret);
+int attr_get(struct lam_stack *s, struct node *n, struct lam_attr *ret);
+/* Clear set-uid, set-gid and file capabilities of the file behind FD. */
+int attr_kill_priv(struct lam_stack *s, int fd, const struct statx *st);
+int attr_protect(struct lam_stack *s, struct node *n, unsigned *ret_protattr);
+/* -EPERM if an immutable (or append-only) file forbids a change. */
+int attr_check_change(struct lam_stack *s, struct node *n, bool append_ok);
+
+/* copyup.c */
+int copyup(struct lam_stack *s, const struct lam_call *call, struct node *n);
+/* With at least the first SIZE bytes of its data. */
+int copyup_data(struct lam_stack *s, const struct lam_call *call, struct node *n, uint64_t size);
+/* N's NAME in directory D must exist in upper (an index-only alias gets its link). D is upper, locked. */
+int copyup_name_locked(struct lam_stack *s, struct node *d, const char *name, struct node *n);
+int copyup_set_impure(struct lam_stack *s, struct node *d);
+int copyup_keep_data(struct lam_stack *s, struct node *n);
+
+/* index.c */
+int index_open(struct lam_stack *s);
+bool index_check_orphan(struct lam_stack *s, const char *key, const struct statx *st);
+int index_key(struct lam_stack *s, struct fsys *fs, int fd, const char *name,
+	      char out[INDEX_NAME_MAX + 1]);
+/* Whether an entry is there: 1, 0 or -errno; its status in ST. */
+int index_stat(struct lam_stack *s, const char *name, struct statx *st);
+/* Visible names of an indexed upper inode. */
+int index_node_nlink(struct lam_stack *s, struct node *n, const struct statx *st, uint32_t *ret);
+int index_write_nlink(struct lam_stack *s, int fd, const char *name, uint32_t visible,
+		      uint32_t upper_nlink);
+/* The same relative to the lower inode's count, which a link to upper does not change. */
+int index_write_nlink_lower(struct lam_stack *s, struct node *n, const char *key, uint32_t visible);
+int links_adjust_load(struct lam_stack *s, const char *key, int32_t *ret);
+int links_adjust_store(struct lam_stack *s, const char *key, int32_t value);
+int index_remove(struct lam_stack *s, struct node *n);
+int index_mark_dir(struct lam_stack *s, struct node *n);
+int index_forget_dir(struct lam_stack *s, struct node *n, const char *key);
+int index_whiteout(struct lam_stack *s, const char *key);
+int index_node_key(struct lam_stack *s, struct node *n, char out[INDEX_NAME_MAX + 1]);
+
+/* work.c */
+int work_open(struct lam_stack *s, const struct lam_config *config);
+void work_close(struct lam_stack *s);
+void work_temp_name(struct lam_stack *s, char out[32]);
+/* Hide NAME in the real directory DIRFD of upper, where nothing must be in upper. */
+int work_whiteout(struct lam_stack *s, int dirfd, const char *name);
+/* Put a whiteout over an existing non-directory NAME. */
+int work_whiteout_over(struct lam_stack *s, int dirfd, const char *name);
+/* Put a whiteout in place of directory NAME, whose remains go to the work directory as TEMP. */
+int work_whiteout_exchange(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
+/* Remove a whiteout, of either kind. */
+int work_unwhiteout(struct lam_stack *s, int dirfd, const char *name, bool dot_wh);
+/* A whiteout in the work directory under a temporary name. */
+int work_whiteout_temp(struct lam_stack *s, char out[32]);
+/* Move a name out of sight: kept as an orphan of node N, which is in use. */
+int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name, bool leave_whiteout);
+void work_orphan_name(uint64_t id, char out[32]);
+int work_orphan_drop(struct lam_stack *s, struct node *n);
+/* Remove a temporary file or directory with what is in it. */
+void work_discard(struct lam_stack *s, const char *name, bool dir);
+bool stack_in_use(struct lam_stack *s, uint64_t id);
+
+/* create.c */
+struct newobj {
+	uint32_t mode, major, minor;
+	const char *target;		/* symlinks */
+	const struct lam_call *call;
+};
+int create_in(struct lam_stack *s, struct node *d, const char *name, const struct newobj *o,
+	      struct lam_entry *ret);
+
+/* remove.c */
+/* A name about to go. */
+struct drop {
+	struct node *n;
+	bool in_upper;			/* the name is in upper */
+	bool lower_positive;		/* a lower layer shows the name: a whiteout is needed */
+	bool in_use;			/* some client refers to the object */
+	bool last;			/* no name will be left */
+	uint32_t names;			/* visible ones before; not for directories */
+	char key[INDEX_NAME_MAX + 1];	/* of the index, where it has to be told; "" otherwise */
+};
+int drop_begin(struct lam_stack *s, struct node *d, const char *name, const struct found *f,
+	       struct node *n, struct drop *ret);
+/* Before a name goes: keep a way to the inode if other names remain. */
+int drop_keep_way(struct lam_stack *s, struct node *d, const char *name, struct drop *w);
+/* After the name is gone. */
+int drop_end(struct lam_stack *s, struct drop *w);
+/* Put a clean opaque directory in place of an empty one that has whiteouts in it or is in use. */
+int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, struct drop *w);
+
+/* rename.c */
+/* The redirect that N needs: relative for another name in the same directory, else absolute.
+ * Caller holds rename_lock. */
+int rename_set_redirect(struct lam_stack *s, struct node *n, bool same_parent);
+
+/* perm.c */
+int perm_to_outside(struct lam_stack *s, uint32_t uid, uint32_t gid, uint32_t *ruid, uint32_t *rgid);
+void perm_to_inside(struct lam_stack *s, struct lam_attr *attr);
+int perm_override_apply(struct lam_stack *s, uint16_t layer, int dirfd, const char *name,
+			struct lam_attr *attr);
+void perm_probe_layer(struct lam_stack *s, uint16_t layer);
+int perm_override_store(struct lam_stack *s, int dirfd, const char *name, const struct lam_attr *attr);
+int perm_acl_map(struct lam_stack *s, void *value, size_t size, bool to_outside);
+void perm_thread_init(void);
+
+/* data.c */
+int data_fd(struct lam_stack *s, struct node *n, bool write, struct fdent **ret);
+
+/* resolve.c */
+void nodes_sweep(struct lam_stack *s);
+int resolve_id(struct lam_stack *s, uint64_t id, struct node **ret);
+void resolve_destroy(struct lam_stack *s);
+int resolve_note_origin(struct lam_stack *s, struct node *n);
+
+/* A node held for the length of a scope. */
+struct held {
+	struct lam_stack *s;
+	struct node *n;
+};
+static inline void heldp(struct held *h)
+{
+	if (h->n)
+		node_put(h->s, h->n);
+}
+#define HELD(var, stack) __attribute__((cleanup(heldp))) struct held var = { (stack), NULL }
+
+#endif

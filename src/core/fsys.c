@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The real filesystems under a stack, and ids made from their inode numbers.
+ *
+ * id = [62] born in upper | [61:56] filesystem | [55:0] real inode number.  A number that does not
+ * fit is mapped by a table (docs/design/identity.md).  The index of a filesystem is by its UUID and
+ * is kept in workdir/lamina/filesystems, so that ids do not move when layers are added.
+ */
+#include "core.h"
+
+#include <linux/capability.h>
+#include <stdio.h>
+#include <sys/vfs.h>
+
+#include "base/hash.h"
+
+#define TMPFS_TYPE 0x01021994
+
+/* Numbers over 56 bits of one filesystem, numbered as they are met.  They get the upper half of the
+ * 56-bit space, which no such filesystem's small numbers reach. */
+struct inotable {
+	struct mutex lock;		/* RANK_LEAF */
+	uint64_t *numbers;		/* [slot] -> real number */
+	uint32_t *buckets;		/* 1 + slot */
+	uint32_t count, capacity;	/* capacity is a power of two; buckets has twice as many */
+};
+
+#define TABLE_BIT (1ull << (ID_FS_SHIFT - 1))
+
+static struct inotable *inotable_new(void)
+{
+	struct inotable *t = calloc(1, sizeof(*t));
+
+	if (t)
+		mutex_init(&t->lock, RANK_LEAF);
+	return t;
+}
+
+static int inotable_grow(struct inotable *t)
+{
+	uint32_t capacity = t->capacity ? t->capacity * 2 : 64;
+	uint64_t *numbers;
+	uint32_t *buckets;
+
+	if (capacity > 1u << 28)
+		return -ENOSPC;
+	buckets = calloc(2 * (size_t)capacity, sizeof(*buckets));
+	numbers = realloc(t->numbers, capacity * sizeof(*numbers));
+	if (numbers)
+		t->numbers = numbers;
+	if (!buckets || !numbers) {
+		free(buckets);
+		return -ENOMEM;
+	}
+	free(t->buckets);
+	t->buckets = buckets;
+	t->capacity = capacity;
+	for (uint32_t i = 0; i < t->count; i++) {
+		uint64_t b = hash_u64(t->numbers[i]) & (2 * capacity - 1);
+
+		while (buckets[b])
+			b = (b + 1) & (2 * capacity - 1);
+		buckets[b] = i + 1;
+	}
+	return 0;
+}
+
+/* The slot of a number, made if need be; -ENOMEM, -ENOSPC. */
+static int64_t inotable_slot(struct inotable *t, uint64_t ino)
+{
+	struct mutex *guard MUTEX_GUARD = mutex_guard(&t->lock);
+	uint64_t b;
+	int r;
+
+	if (t->count == t->capacity) {
+		r = inotable_grow(t);
+		if (r < 0)
+			return r;
+	}
+	b = hash_u64(ino) & (2 * t->capacity - 1);
+	while (t->buckets[b]) {
+		if (t->numbers[t->buckets[b] - 1] == ino)
+			return t->buckets[b] - 1;
+		b = (b + 1) & (2 * t->capacity - 1);
+	}
+	t->numbers[t->count] = ino;
+	t->buckets[b] = ++t->count;
+	return t->count - 1;
+}
+
+uint64_t id_make(struct lam_stack *s, struct fsys *fs, uint64_t ino, bool born_upper)
+{
+	uint64_t low = ino;
+
+	(void)s;
+	if (ino >= TABLE_BIT) {
+		int64_t slot = fs->table ? inotable_slot(fs->table, ino) : -ENOMEM;
+
+		/* Without memory for the table: a hash, which at worst makes two objects look
+		 * like hard links of each other until the memory is back. */
+		low = TABLE_BIT | (slot >= 0 ? (uint64_t)slot : hash_u64(ino) & (TABLE_BIT - 1));
+	}
+	return (born_upper ? ID_BORN_UPPER : 0) | (uint64_t)fs->index << ID_FS_SHIFT | low;
+}
+
+uint64_t id_real_ino(struct lam_stack *s, uint64_t id, struct fsys **ret_fs)
+{
+	unsigned index = (unsigned)(id >> ID_FS_SHIFT) & MAX_FILESYSTEMS, n = s->n_filesystems;
+	uint64_t low = id & ID_INO_MASK;
+
+	*ret_fs = NULL;
+	for (unsigned i = 0; i < n; i++) {
+		struct fsys *fs = &s->filesystems[i];
+
+		if (fs->index != index)
+			continue;
+		if (low & TABLE_BIT) {
+			uint64_t slot = low & (TABLE_BIT - 1);
+
+			if (!fs->table)
+				return 0;
+			mutex_lock(&fs->table->lock);
+			low = slot < fs->table->count ? fs->table->numbers[slot] : 0;
+			mutex_unlock(&fs->table->lock);
+			if (!low)
+				return 0;
+		}
+		*ret_fs = fs;
+		return low;
+	}
+	return 0;
+}
+
+uint64_t id_ino(const struct lam_stack *s, uint64_t id)
+{
+	uint64_t ino;
+
+	if (id == LAM_ROOT_ID)
+		id = s->root_ino_id;
+	ino = s->one_fs ? id & ID_INO_MASK : id & ~ID_BORN_UPPER;
+	if (s->ino32 && ino > UINT32_MAX)
+		ino = (uint32_t)(hash_u64(ino) >> 32) | 0x80000000u;
+	return ino;
+}
+
+struct fsys *fsys_by_dev(struct lam_stack *s, dev_t dev)
+{
+	unsigned n = atomic_load_explicit(&s->n_filesystems, memory_order_acquire);
+
+	for (unsigned i = 0; i < n; i++)
+		if (s->filesystems[i].dev == dev)
+			return &s->filesystems[i];
+	return NULL;
+}
+
+struct fsys *fsys_by_uuid(struct lam_stack *s, const uint8_t uuid[FH_UUID_LEN])
+{
+	unsigned n = atomic_load_explicit(&s->n_filesystems, memory_order_acquire);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct fsys *fs = &s->filesystems[i];
+
+		if (fs->uuid_unique && !memcmp(fs->uuid, uuid, FH_UUID_LEN))
+			return fs;
+	}
+	return NULL;
+}
+
+static void probe_handles(struct fsys *fs, int root_fd)
+{
+	struct sys_handle h;
+	int fd;
+
+	fs->handle_type = -1;
+	if (sys_name_to_handle(root_fd, "", &h, NULL) < 0)
+		return;
+	fs->handle_type = h.type;
+	fs->can_encode = true;
+	fd = sys_open_by_handle(root_fd, &h, O_PATH);
+	if (fd < 0)
+		return;
+	sys_close(fd);
+	fs->can_decode = sys_init_ns_capable(CAP_DAC_READ_SEARCH);
+}
+
+/* The index an earlier mount gave to the filesystem with this key, or a new one. */
+static uint8_t index_for_key(struct lam_stack *s, const char *key)
+{
+	char buf[8192], *line, *save = NULL;
+	uint64_t used = 0;
+	CLEANUP_CLOSE int fd = -1;
+	ssize_t n;
+	uint8_t index;
+
+	for (unsigned i = 0; i < s->n_filesystems; i++)
+		used |= 1ull << s->filesystems[i].index;
+	if (s->own_fd < 0) {
+		index = (uint8_t)__builtin_ctzll(~used);
+		return index;
+	}
+	fd = sys_openat(s->own_fd, "filesystems", O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return (uint8_t)__builtin_ctzll(~used);
+	n = sys_pread(fd, buf, sizeof(buf) - 1, 0);
+	buf[n > 0 ? n : 0] = '\0';
+	for (line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *end;
+		unsigned long i = strtoul(line, &end, 10);
+
+		if (i >= MAX_FILESYSTEMS || *end != ' ')
+			continue;	/* not a line of ours */
+		if (!strcmp(end + 1, key) && !(used & 1ull << i))
+			return (uint8_t)i;
+		used |= 1ull << i;
+	}
+	if (!~(used | 1ull << MAX_FILESYSTEMS)) {
+		log_warning("workdir/lamina/filesystems is full: inode numbers may change at the next mount");
+		used = 0;
+		for (unsigned i = 0; i < s->n_filesystems; i++)
+			used |= 1ull << s->filesystems[i].index;
+		return (uint8_t)__builtin_ctzll(~used);
+	}
+	index = (uint8_t)__builtin_ctzll(~used);
+	n = snprintf(buf, sizeof(buf), "%u %s\n", index, key);
+	if (sys_pwrite(fd, buf, (size_t)n, 0) < 0)	/* O_APPEND: goes to the end */
+		log_warning("cannot write workdir/lamina/filesystems: inode numbers may change at the next mount");
+	return index;
+}
+
+static void make_key(const struct fsys *fs, int root_fd, char out[128])
+{
+	static const char hex[] = "0123456789abcdef";
+	struct sys_handle h;
+	struct statfs sf;
+	size_t pos = 0;
+
+	for (unsigned i = 0; fs->has_uuid && i < FH_UUID_LEN; i++) {
+		out[pos++] = hex[fs->uuid[i] >> 4];
+		out[pos++] = hex[fs->uuid[i] & 15];
+	}
+	/* The subvolumes of a btrfs have one UUID and the same inode numbers. */
+	if (fs->has_uuid && fs->handle_type == 0x4d && !sys_name_to_handle(root_fd, "", &h, NULL) &&
+	    h.len >= 16) {
+		uint64_t root;
+
+		memcpy(&root, h.fid + 8, sizeof(root));
+		pos += (size_t)snprintf(out + pos, 128 - pos, ":%llu", (unsigned long long)root);
+	}
+	if (!fs->has_uuid && !sys_statfs(root_fd, &sf))
+		pos += (size_t)snprintf(out + pos, 128 - pos, "type:%lx:%x%08x", (long)sf.f_type,
+					(unsigned)sf.f_fsid.__val[0], (unsigned)sf.f_fsid.__val[1]);
+	out[pos] = '\0';
+}
+
+struct fsys *fsys_add(struct lam_stack *s, int root_fd, const struct statx *st)
+{
+	struct mutex *guard MUTEX_GUARD = mutex_guard(&s->fs_lock);
+	struct fsys *fs = fsys_by_dev(s, statx_dev(st));
+	struct statfs sf;
+	char key[128];
+
+	if (fs)
+		return fs;
+	if (s->n_filesystems == MAX_FILESYSTEMS)
+		return NULL;
+	fs = &s->filesystems[s->n_filesystems];
+	memset(fs, 0, sizeof(*fs));
+	fs->dev = statx_dev(st);
+	fs->mount_fd = root_fd;
+	fs->has_uuid = sys_fs_uuid(root_fd, fs->uuid) == 0;
+	fs->tmpfs = !sys_statfs(root_fd, &sf) && sf.f_type == TMPFS_TYPE;
+	fs->table = inotable_new();
+	probe_handles(fs, root_fd);
+	make_key(fs, root_fd, key);
+	fs->index = index_for_key(s, key);
+	atomic_fetch_add_explicit(&s->n_filesystems, 1, memory_order_release);
+	return fs;
+}
+
+void fsys_finish(struct lam_stack *s)
+{
+	unsigned n = s->n_filesystems;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct fsys *a = &s->filesystems[i];
+
+		/* A filesystem without a UUID has zeros; that will do where only one is so. */
+		a->uuid_unique = a->can_encode;
+		for (unsigned j = 0; j < n; j++)
+			if (j != i && s->filesystems[j].can_encode &&
+			    !memcmp(a->uuid, s->filesystems[j].uuid, FH_UUID_LEN))
+				a->uuid_unique = false;
+	}
+	s->one_fs = n == 1;
+}
+
+void fsys_destroy(struct lam_stack *s)
+{
+	for (unsigned i = 0; i < s->n_filesystems; i++) {
+		struct inotable *t = s->filesystems[i].table;
+
+		if (!t)
+			continue;
+		free(t->numbers);
+		free(t->buckets);
+		free(t);
+	}
+}
+
+uint32_t fsys_generation(struct lam_stack *s, struct fsys *fs, int fd, const char *name,
+			 struct sys_handle *ret)
+{
+	struct sys_handle h;
+	uint32_t generation;
+	uint64_t ino;
+
+	(void)s;
+	if (!fs->can_encode || sys_name_to_handle(fd, name, ret ? ret : &h, NULL) < 0)
+		return 0;
+	if (!ret)
+		ret = &h;
+	if (fid_inode(ret->type, ret->fid, ret->len, fs->tmpfs, &ino, &generation) < 0)
+		return 0;
+	return generation;
+}
+
+int fsys_fh(struct lam_stack *s, struct fsys *fs, int fd, const char *name, bool path_upper,
+	    struct fh *ret)
+{
+	struct sys_handle h;
+	int r;
+
+	(void)s;
+	if (!fs->can_encode)
+		return -EOPNOTSUPP;
+	r = sys_name_to_handle(fd, name, &h, NULL);
+	if (r < 0)
+		return r;
+	return fh_encode(h.type, fs->uuid, h.fid, h.len, path_upper, ret);
+}

@@ -1,0 +1,624 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a name is: the walk through the layers, as the kernel's overlayfs does it (whiteouts, opaque
+ * directories, redirects, metacopy, origins, the index).  The caller holds the directory's lock.
+ * docs/design/lookup-and-merge.md tells the rules.
+ */
+#include "core.h"
+
+#include <errno.h>
+#include <sys/sysmacros.h>
+
+int name_check(struct lam_stack *s, const char *name, bool create)
+{
+	size_t len = strnlen(name, LAM_NAME_MAX + 1);
+
+	if (len > LAM_NAME_MAX)
+		return -ENAMETOOLONG;
+	if (len == 0 || strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, ".."))
+		return -EINVAL;
+	if (s->read_dot_wh && name_is_dot_wh(name))
+		return create ? -EINVAL : -ENOENT;
+	return 0;
+}
+
+void found_done(struct lam_stack *s, struct found *f)
+{
+	rdir_put(s, f->upper);
+	for (unsigned i = 0; i < f->n_lower; i++)
+		rdir_put(s, f->lower[i]);
+	free(f->lower);
+	rdir_put(s, f->data_dir);
+	free(f->data_name);
+	free(f->data_path);
+	free(f->index_name);
+	*f = (struct found){ 0 };
+}
+
+/* A lookup under way. */
+struct walk {
+	struct lam_stack *s;
+	struct node *d;
+	struct found *f;
+	char *path;			/* the name to look for below, or an absolute path; owned */
+	bool absolute;			/* PATH starts at the roots of the layers */
+	bool redirected;		/* PATH is not the name asked for */
+	bool stop;
+	bool want_data;			/* the object is found; its data is still looked for */
+	bool protattr;			/* of the directory looked at last */
+	uint16_t last_layer;		/* where the walk has come to */
+};
+
+bool lookup_is_whiteout(struct lam_stack *s, uint16_t layer, int dirfd, const char *name,
+			const struct statx *st)
+{
+	struct ovl_xattrs x;
+
+	if (S_ISCHR(st->stx_mode))
+		return st->stx_rdev_major == 0 && st->stx_rdev_minor == 0;
+	if (!S_ISREG(st->stx_mode) || st->stx_size != 0)
+		return false;
+	return ovl_scan(s, layer, dirfd, name, &x) == 0 && x.whiteout;
+}
+
+static int has_dot_wh(struct lam_stack *s, const struct rdir *r, int dirfd, const char *name)
+{
+	char wh[LAM_NAME_MAX + 1];
+	struct stat st;
+	int res;
+
+	if (!s->read_dot_wh || r->no_dot_wh || strlen(name) + DOT_WH_LEN > LAM_NAME_MAX)
+		return 0;
+	memcpy(wh, DOT_WH, DOT_WH_LEN);
+	strcpy(wh + DOT_WH_LEN, name);
+	res = sys_stat(dirfd, wh, &st);
+	if (res == -ENOENT || res == -ENAMETOOLONG)
+		return 0;
+	return res < 0 ? res : 1;
+}
+
+static int add_lower(struct walk *w, struct rdir *r)
+{
+	struct found *f = w->f;
+
+	if (f->n_lower == f->cap_lower) {
+		uint16_t cap = f->cap_lower ? (uint16_t)(f->cap_lower * 2) : 2;
+		struct rdir **lower = realloc(f->lower, cap * sizeof(*lower));
+
+		if (!lower)
+			return -ENOMEM;
+		f->lower = lower;
+		f->cap_lower = cap;
+	}
+	f->lower[f->n_lower++] = r;
+	return 0;
+}
+
+/* Follow the redirect of NAME: PATH for the layers below. */
+static int take_redirect(struct walk *w, int dirfd, const char *name, const char *rest)
+{
+	CLEANUP_FREE char *redirect = NULL;
+	char *path;
+	int r;
+
+	/* Data-only layers are named by redirects even where others are not followed. */
+	if (!w->s->redirect_follow && !(w->want_data && w->s->n_data)) {
+		log_warning("refusing to follow the redirect of %s (redirect_dir=nofollow)", QUOTE(name));
+		return -EPERM;
+	}
+	r = ovl_get_redirect(w->s, dirfd, name, &redirect);
+	if (r < 0)
+		return r == -ENODATA ? 0 : r;
+	path = malloc(strlen(redirect) + strlen(rest) + 2);
+	if (!path)
+		return -ENOMEM;
+	strcpy(path, redirect);
+	if (*rest) {
+		strcat(path, "/");
+		strcat(path, rest);
+	}
+	free(w->path);
+	w->path = path;
+	w->redirected = true;
+	if (*redirect == '/') {
+		w->absolute = true;
+		w->stop = false;
+	}
+	return 0;
+}
+
+static int is_own_root(const struct lam_stack *s, dev_t dev, uint64_t ino)
+{
+	for (uint16_t i = 0; i < s->n_layers; i++) {
+		const struct layer *l = &s->layers[i];
+
+		if (l->fd >= 0 && l->ino == ino && l->fs->dev == dev)
+			return true;
+	}
+	return s->base_fd >= 0 && s->work_ino == ino && s->layers[LAYER_UPPER].fs->dev == dev;
+}
+
+/* A directory is found at one layer: its marks decide about the layers below.  REST: what of an
+ * absolute path is still to come (then it is only passed through). */
+static int take_dir_marks(struct walk *w, struct rdir *r, int parent_fd, const char *name,
+			  const char *rest, bool *ret_impure, bool *ret_origin)
+{
+	struct lam_stack *s = w->s;
+	struct ovl_xattrs x;
+	struct fdent *e;
+	int res;
+
+	*ret_impure = *ret_origin = false;
+	if (r->layer == s->n_lower)	/* nothing is below: marks say nothing */
+		return 0;
+	res = ovl_scan(s, r->layer, parent_fd, name, &x);
+	if (res < 0)
+		return res;
+	*ret_impure = x.impure;
+	w->protattr = x.protattr;
+	*ret_origin = x.origin;
+	if (x.opaque) {
+		w->stop = true;
+		if (!*rest)
+			w->f->opaque |= r->layer == LAYER_UPPER;
+	}
+	if (!w->stop && s->read_dot_wh && !*rest) {
+		struct stat st;
+
+		res = has_dot_wh(s, r->parent, parent_fd, name);
+		if (res < 0)
+			return res;
+		if (res)
+			w->stop = true;
+		res = rdir_open(s, r, &e);
+		if (res < 0)
+			return res;
+		if (!sys_stat(e->fd, DOT_WH_OPAQUE, &st))
+			w->stop = true;
+		fdcache_put(&s->fds, e);
+		if (w->stop)
+			w->f->opaque |= r->layer == LAYER_UPPER;
+	}
+	if (x.redirect) {
+		if (!*rest)
+			w->f->has_redirect |= r->layer == LAYER_UPPER;
+		return take_redirect(w, parent_fd, name, rest);
+	}
+	return 0;
+}
+
+static int take_dir(struct walk *w, struct rdir *parent, int parent_fd, const char *name,
+		    const struct statx *st)
+{
+	struct found *f = w->f;
+	struct rdir *r;
+	bool impure, origin;
+	int res;
+
+	if (is_own_root(w->s, statx_dev(st), st->stx_ino))
+		return -ELOOP;
+	r = rdir_new(parent, name, parent->layer, st->stx_ino);
+	if (!r)
+		return -ENOMEM;
+	res = take_dir_marks(w, r, parent_fd, name, "", &impure, &origin);
+	if (res < 0) {
+		rdir_put(w->s, r);
+		return res;
+	}
+	atomic_store(&r->impure, impure ? 2 : r->layer == w->s->n_lower ? 0 : 1);
+	if (!f->type) {
+		f->type = S_IFDIR;
+		f->layer = parent->layer;
+		f->st = *st;
+	}
+	f->bottom_ino = st->stx_ino;
+	f->bottom_dev = statx_dev(st);
+	f->have_bottom = true;
+	if (parent->layer == LAYER_UPPER) {
+		f->upper = r;
+		f->protattr = w->protattr;
+		if (origin) {
+			struct fh fh;
+
+			if (ovl_get_origin(w->s, parent_fd, name, &fh) == 0)
+				(void)lookup_origin(w->s, &fh, f);
+		}
+		return 0;
+	}
+	res = add_lower(w, r);
+	if (res < 0)
+		rdir_put(w->s, r);
+	return res;
+}
+
+/* What an origin says, if its filesystem is one of ours.  -ENODATA otherwise. */
+int lookup_origin(struct lam_stack *s, const struct fh *fh, struct found *f)
+{
+	struct fh_view v;
+	struct fsys *fs;
+	int r = fh_decode(fh->bytes, fh->len, &v);
+
+	if (r < 0)
+		return -ENODATA;
+	fs = fsys_by_uuid(s, v.uuid);
+	if (!fs || v.path_upper || v.type != fs->handle_type)
+		return -ENODATA;
+	r = fid_inode(v.type, v.fid, v.fid_len, fs->tmpfs, &f->origin_ino, &f->origin_generation);
+	if (r < 0)
+		return -ENODATA;
+	f->origin_fs = fs;
+	f->origin_known = true;
+	return 0;
+}
+
+/* Origin, index and nlink of an upper file. */
+static int take_upper_origin(struct walk *w, int dirfd, const char *name, const struct ovl_xattrs *x)
+{
+	struct lam_stack *s = w->s;
+	struct found *f = w->f;
+	char key[INDEX_NAME_MAX + 1];
+	struct statx st;
+	struct fh fh;
+	int r;
+
+	r = ovl_get_origin(s, dirfd, name, &fh);
+	if (r < 0)
+		return r == -ENODATA ? 0 : r;
+	if (lookup_origin(s, &fh, f) < 0)
+		return 0;
+	if (!x->nlink || s->index_fd < 0)
+		return 0;
+	index_name_encode(&fh, key);
+	r = index_stat(s, key, &st);
+	if (r < 0)
+		return r;
+	if (r && st.stx_ino == f->st.stx_ino) {
+		f->indexed = true;
+		f->index_name = strdup(key);
+		if (!f->index_name)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int set_data(struct walk *w, struct rdir *parent, const char *name)
+{
+	w->f->data_name = strdup(name);
+	if (!w->f->data_name)
+		return -ENOMEM;
+	w->f->data_dir = rdir_ref(parent);
+	return 0;
+}
+
+/* A non-directory is found at one layer. */
+static int take_file(struct walk *w, struct rdir *parent, int dirfd, const char *name,
+		     const struct statx *st)
+{
+	struct lam_stack *s = w->s;
+	struct found *f = w->f;
+	struct ovl_xattrs x = { 0 };
+	bool upper = parent->layer == LAYER_UPPER;
+	int r;
+
+	if (f->type && !w->want_data) {		/* below a directory */
+		w->stop = true;
+		return 0;
+	}
+	if (w->want_data && !S_ISREG(st->stx_mode)) {
+		w->stop = true;
+		return 0;
+	}
+	if (parent->layer != s->n_lower) {	/* in the lowest layer no mark has a meaning */
+		r = ovl_scan(s, parent->layer, dirfd, name, &x);
+		if (r < 0)
+			return r;
+	}
+	if (!w->want_data) {
+		f->type = st->stx_mode & S_IFMT;
+		f->layer = parent->layer;
+		f->st = *st;
+		f->lower_links = !upper && st->stx_nlink > 1;
+		f->protattr = upper && x.protattr;
+		if (x.origin && (upper || atomic_load(&parent->impure) != 1)) {
+			r = take_upper_origin(w, dirfd, name, &x);
+			if (r < 0)
+				return r;
+		}
+		f->metacopy = x.metacopy && S_ISREG(st->stx_mode);
+		if (!f->metacopy) {
+			w->stop = true;
+			return 0;
+		}
+		if (!s->metacopy_read && !(s->n_data && !upper)) {
+			log_warning("refusing to follow the metacopy file %s (metacopy=off)", QUOTE(name));
+			return -EPERM;
+		}
+		w->want_data = true;
+	} else if (!x.metacopy) {
+		w->stop = true;
+		return set_data(w, parent, name);
+	}
+	return x.redirect ? take_redirect(w, dirfd, name, "") : 0;
+}
+
+/* Look at NAME in one real directory. */
+static int look(struct walk *w, struct rdir *parent, const char *name)
+{
+	struct lam_stack *s = w->s;
+	struct fdent *e;
+	struct statx st;
+	int r = rdir_open(s, parent, &e);
+
+	if (r < 0)
+		return r;
+	w->last_layer = parent->layer;
+	r = sys_statx(e->fd, name, &st);
+	if (r == -ENOENT || r == -ENAMETOOLONG) {
+		r = has_dot_wh(s, parent, e->fd, name);
+		if (r > 0) {
+			w->stop = true;
+			w->f->upper_dot_wh |= parent->layer == LAYER_UPPER;
+			r = 0;
+		}
+	} else if (r == 0 && lookup_is_whiteout(s, parent->layer, e->fd, name, &st)) {
+		w->stop = true;
+		if (parent->layer == LAYER_UPPER) {
+			w->f->upper_whiteout = S_ISCHR(st.stx_mode);
+			w->f->upper_dead_file = !w->f->upper_whiteout;
+		}
+	} else if (r == 0 && S_ISDIR(st.stx_mode)) {
+		if (w->want_data || (w->f->type && !S_ISDIR(w->f->type)))
+			w->stop = true;
+		else
+			r = take_dir(w, parent, e->fd, name, &st);
+	} else if (r == 0) {
+		r = take_file(w, parent, e->fd, name, &st);
+	}
+	fdcache_put(&s->fds, e);
+	return r;
+}
+
+/* Pass through one directory of an absolute path; *RET gets the next one, or NULL. */
+static int pass(struct walk *w, struct rdir *at, const char *name, const char *rest,
+		struct rdir **ret)
+{
+	struct lam_stack *s = w->s;
+	struct rdir *next = NULL;
+	struct fdent *e;
+	struct statx st;
+	bool impure, origin;
+	int r = rdir_open(s, at, &e);
+
+	if (r < 0)
+		return r;
+	r = sys_statx(e->fd, name, &st);
+	if (r == -ENOENT || r == -ENAMETOOLONG) {
+		r = has_dot_wh(s, at, e->fd, name);
+		w->stop |= r > 0;
+	} else if (r == 0 && !S_ISDIR(st.stx_mode)) {
+		w->stop = true;		/* a whiteout, or something that hides a directory */
+	} else if (r == 0 && is_own_root(s, statx_dev(&st), st.stx_ino)) {
+		r = -ELOOP;
+	} else if (r == 0) {
+		next = rdir_new(at, name, at->layer, st.stx_ino);
+		r = next ? take_dir_marks(w, next, e->fd, name, rest, &impure, &origin) : -ENOMEM;
+	}
+	fdcache_put(&s->fds, e);
+	if (r < 0)
+		rdir_put(s, next);
+	else
+		*ret = next;
+	return r < 0 ? r : 0;
+}
+
+/* Look at an absolute path in one layer. */
+static int look_path(struct walk *w, uint16_t layer)
+{
+	CLEANUP_FREE char *path = strdup(w->path);
+	struct rdir *at = rdir_ref(w->s->root_stack[layer - 1]), *next;
+	const char *part;
+	size_t pos = 0, len, part_len;
+	int r = 0;
+
+	if (!path) {
+		rdir_put(w->s, at);
+		return -ENOMEM;
+	}
+	len = strlen(path);
+	while (at && redirect_next(path, len, &pos, &part, &part_len)) {
+		char name[LAM_NAME_MAX + 1];
+		const char *rest;
+
+		if (part_len > LAM_NAME_MAX)
+			break;
+		memcpy(name, part, part_len);
+		name[part_len] = '\0';
+		rest = part + part_len;
+		while (*rest == '/')
+			rest++;
+		if (!*rest) {
+			r = look(w, at, name);
+			break;
+		}
+		next = NULL;
+		r = pass(w, at, name, rest, &next);
+		rdir_put(w->s, at);
+		at = next;
+		if (r < 0)
+			break;
+	}
+	rdir_put(w->s, at);
+	return r;
+}
+
+/* After an absolute redirect: the layers under LAST_LAYER, from their roots. */
+static int walk_layers(struct walk *w)
+{
+	for (unsigned layer = w->last_layer + 1u; layer <= w->s->n_lower && !w->stop; layer++) {
+		int r;
+
+		w->last_layer = (uint16_t)layer;
+		r = look_path(w, (uint16_t)layer);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static struct rdir *at_position(const struct dir *dir, unsigned pos)
+{
+	return pos ? dir->lower[pos - 1] : dir->upper;
+}
+
+/* The positions of the directory that the listing names for the original name; all of them after a
+ * relative redirect or without a listing. */
+static int walk_positions(struct walk *w, const char *name, const struct lentry *e)
+{
+	struct dir *dir = w->d->dir;
+	const struct listing *l = dir->listing;
+	uint32_t more = e ? e->more : 0;
+	unsigned pos = e ? e->first : 0;
+
+	while (!w->stop && pos <= dir->n_lower) {
+		struct rdir *at = at_position(dir, pos);
+
+		if (at) {
+			int r = look(w, at, w->redirected ? w->path : name);
+
+			if (r < 0)
+				return r;
+		}
+		if (w->absolute)
+			return walk_layers(w);
+		if (!e || w->redirected || w->want_data) {
+			pos++;
+			continue;
+		}
+		if (!more)
+			break;
+		pos = l->chain[more - 1].pos;
+		more = l->chain[more - 1].next;
+	}
+	return 0;
+}
+
+/* Metacopy: where the data is, or that it is not to be had. */
+static int finish_data(struct walk *w, const char *name)
+{
+	struct found *f = w->f;
+
+	if (!f->metacopy || f->data_dir)
+		return 0;
+	if (w->absolute && w->s->n_data && w->path) {
+		f->data_path = strdup(w->path);
+		return f->data_path ? 0 : -ENOMEM;
+	}
+	log_warning("%s has metadata only and its data is in no layer", QUOTE(name));
+	return -EIO;
+}
+
+/* A lower object without an upper one of this name: the index may know an upper inode. */
+static int finish_index(struct walk *w, const char *name)
+{
+	struct lam_stack *s = w->s;
+	struct found *f = w->f;
+	char key[INDEX_NAME_MAX + 1];
+	struct rdir *at = NULL;
+	struct fdent *e;
+	struct statx st;
+	struct fsys *fs;
+	int r;
+
+	if (s->index_fd < 0 || f->layer == LAYER_UPPER || (!f->lower_links && !s->nfs_export))
+		return 0;
+	fs = fsys_by_dev(s, statx_dev(&f->st));
+	for (unsigned i = 0; i < w->d->dir->n_lower && !at; i++)
+		if (w->d->dir->lower[i]->layer == f->layer)
+			at = w->d->dir->lower[i];
+	if (!fs || !at)
+		return 0;
+	r = rdir_open(s, at, &e);
+	if (r < 0)
+		return r;
+	r = index_key(s, fs, e->fd, name, key);
+	fdcache_put(&s->fds, e);
+	if (r < 0)
+		return r == -EOPNOTSUPP ? 0 : r;
+	r = index_stat(s, key, &st);
+	if (r <= 0)
+		return r < 0 ? r : links_adjust_load(s, key, &f->nlink_adjust);
+	if ((st.stx_mode & S_IFMT) != f->type)
+		return 0;	/* a whiteout over something that is there again, or junk */
+	f->index_name = strdup(key);
+	if (!f->index_name)
+		return -ENOMEM;
+	f->lower_st = f->st;
+	f->origin_known = true;
+	f->origin_fs = fs;
+	f->origin_ino = f->st.stx_ino;
+	f->st = st;
+	f->layer = LAYER_UPPER;
+	f->indexed = f->index_only = true;
+	return 0;
+}
+
+int lookup_locked(struct lam_stack *s, struct node *d, const char *name, struct found *f)
+{
+	struct walk w = { .s = s, .d = d, .f = f };
+	const struct lentry *e = NULL;
+	int r = name_check(s, name, false);
+
+	if (r < 0)
+		return r;
+	r = dirlist_build(s, d, false);
+	if (r < 0)
+		return r;
+	if (d->dir->listing) {
+		e = listing_find(d->dir->listing, name, strlen(name));
+		if (!e)
+			return 0;
+		dirlist_touch(s, d->dir->listing);
+	}
+	r = walk_positions(&w, name, e);
+	if (r == 0 && f->type && !S_ISDIR(f->type))
+		r = finish_data(&w, name);
+	if (r == 0 && f->type && !S_ISDIR(f->type))
+		r = finish_index(&w, name);
+	free(w.path);
+	if (r < 0)
+		found_done(s, f);
+	return r;
+}
+
+int lookup_lower_positive(struct lam_stack *s, struct node *d, const char *name)
+{
+	struct dir *dir = d->dir;
+
+	if (dir->listing) {
+		const struct lentry *e = listing_find(dir->listing, name, strlen(name));
+
+		if (!e || !(e->flags & LE_BELOW))
+			return 0;
+	}
+	for (unsigned i = 0; i < dir->n_lower; i++) {
+		struct fdent *e;
+		struct statx st;
+		bool whiteout;
+		int r = rdir_open(s, dir->lower[i], &e);
+
+		if (r < 0)
+			return r;
+		r = sys_statx(e->fd, name, &st);
+		whiteout = r == 0 && lookup_is_whiteout(s, dir->lower[i]->layer, e->fd, name, &st);
+		if (r == -ENOENT && has_dot_wh(s, dir->lower[i], e->fd, name) > 0)
+			whiteout = true;
+		fdcache_put(&s->fds, e);
+		if (whiteout)
+			return 0;
+		if (r == 0)
+			return 1;
+		if (r != -ENOENT && r != -ENAMETOOLONG)
+			return r;
+	}
+	return 0;
+}

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * From what a lookup found to the node that stands for it, and the public lookups.  The identity of an
+ * object is the inode that gave birth to it: the origin of a copied-up file, the lowest part of a
+ * merged directory (docs/design/identity.md).
+ */
+#include "core.h"
+
+#include <errno.h>
+
+/* The generation of the real inode that gives the identity. */
+static uint32_t bottom_generation(struct lam_stack *s, struct fsys *fs, const struct found *f)
+{
+	struct rdir *bottom = f->n_lower ? f->lower[f->n_lower - 1] : f->upper;
+	uint32_t generation;
+	struct fdent *e;
+
+	if (!bottom->parent || rdir_open(s, bottom->parent, &e) < 0)
+		return 0;
+	generation = fsys_generation(s, fs, e->fd, bottom->name, NULL);
+	fdcache_put(&s->fds, e);
+	return generation;
+}
+
+static uint32_t file_generation(struct lam_stack *s, struct node *d, const char *name,
+				struct fsys *fs, const struct found *f)
+{
+	struct rdir *at = NULL;
+	uint32_t generation;
+	struct fdent *e;
+
+	if (f->layer == LAYER_UPPER)
+		at = d->dir->upper;
+	for (unsigned i = 0; i < d->dir->n_lower && !at; i++)
+		if (d->dir->lower[i]->layer == f->layer)
+			at = d->dir->lower[i];
+	if (!at || rdir_open(s, at, &e) < 0)
+		return 0;
+	generation = fsys_generation(s, fs, e->fd, name, NULL);
+	fdcache_put(&s->fds, e);
+	return generation;
+}
+
+/* The filesystem of a status; one that is met for the first time (a btrfs subvolume inside a layer) is
+ * added. */
+static struct fsys *fs_of(struct lam_stack *s, const struct statx *st, uint16_t layer)
+{
+	struct fsys *fs = fsys_by_dev(s, statx_dev(st));
+
+	return fs ? fs : fsys_add(s, s->layers[layer].fd, st);
+}
+
+/* The id of what was found; 0 if there are too many filesystems. */
+static uint64_t id_of(struct lam_stack *s, struct found *f)
+{
+	struct fsys *fs;
+
+	if (S_ISDIR(f->type)) {
+		if (f->origin_known && !f->n_lower)
+			return id_make(s, f->origin_fs, f->origin_ino, false);
+		fs = fsys_by_dev(s, f->bottom_dev);
+		if (!fs)
+			fs = fs_of(s, &f->st, f->layer);
+		return fs ? id_make(s, fs, f->bottom_ino, !f->n_lower) : 0;
+	}
+	if (f->origin_known)
+		return id_make(s, f->origin_fs, f->origin_ino, false);
+	fs = fs_of(s, &f->st, f->layer);
+	return fs ? id_make(s, fs, f->st.stx_ino, f->layer == LAYER_UPPER) : 0;
+}
+
+static uint32_t generation_of(struct lam_stack *s, struct node *d, const char *name, struct found *f)
+{
+	struct fsys *fs;
+
+	if (f->origin_known && !f->n_lower) {
+		if (f->origin_generation || !f->index_only)
+			return f->origin_generation;
+		/* Found through the index: the lower inode of this name is the origin. */
+		for (unsigned i = 0; i < d->dir->n_lower; i++) {
+			struct fdent *e;
+			uint32_t g;
+
+			if (rdir_open(s, d->dir->lower[i], &e) < 0)
+				continue;
+			g = fsys_generation(s, f->origin_fs, e->fd, name, NULL);
+			fdcache_put(&s->fds, e);
+			if (g)
+				return g;
+		}
+		return 0;
+	}
+	fs = fsys_by_dev(s, S_ISDIR(f->type) ? f->bottom_dev : statx_dev(&f->st));
+	if (!fs)
+		return 0;
+	return S_ISDIR(f->type) ? bottom_generation(s, fs, f) : file_generation(s, d, name, fs, f);
+}
+
+/* Give a new node what was found; parts move from F to it. */
+static int fill_node(struct node *n, struct found *f)
+{
+	struct node_extra *x;
+
+	n->layer = f->layer;
+	n->real_ino = f->st.stx_ino;
+	if (f->protattr)
+		n->flags |= NF_PROTATTR;
+	if (n->dir) {
+		n->dir->upper = TAKE_PTR(f->upper);
+		n->dir->lower = TAKE_PTR(f->lower);
+		n->dir->n_lower = f->n_lower;
+		n->dir->never_pure = f->opaque || f->has_redirect || f->origin_known;
+		f->n_lower = 0;
+		return 0;
+	}
+	if (f->lower_links)
+		n->flags |= NF_LOWER_LINKS;
+	if (f->origin_known && f->layer == LAYER_UPPER)
+		n->flags |= NF_ORIGIN;
+	if (!f->metacopy && !f->indexed && !f->nlink_adjust)
+		return 0;
+	x = node_extra(n);
+	if (!x)
+		return -ENOMEM;
+	x->nlink_adjust = f->nlink_adjust;
+	if (f->indexed) {
+		n->flags |= NF_INDEXED;
+		x->index_name = TAKE_PTR(f->index_name);
+	}
+	if (f->metacopy) {
+		n->flags |= NF_METACOPY;
+		x->data_dir = TAKE_PTR(f->data_dir);
+		x->data_name = TAKE_PTR(f->data_name);
+		x->data_path = TAKE_PTR(f->data_path);
+		x->data_after = f->layer;
+	}
+	return 0;
+}
+
+/* Whether the node's own real inode is still where it was: then F is another object. */
+static bool still_there(struct lam_stack *s, struct node *n)
+{
+	struct statx st;
+
+	return node_statx(s, n, &st) == 0;
+}
+
+static void replace_upper_dir(struct lam_stack *s, struct node *n, struct found *f)
+{
+	struct rdir *old;
+
+	mutex_lock(&n->lock);
+	old = n->dir->upper;
+	n->dir->upper = TAKE_PTR(f->upper);
+	n->layer = LAYER_UPPER;
+	n->real_ino = n->dir->upper->ino;
+	mutex_unlock(&n->lock);
+	rdir_put(s, old);
+}
+
+/* A known node, seen again.  0; 1 if what was found is really another object that only claims the same
+ * origin (a copy of upper's tree made with its attributes). */
+static int refresh_node(struct lam_stack *s, struct node *n, struct found *f)
+{
+	bool same;
+
+	if (n->dir) {
+		struct rdir *upper;
+
+		mutex_lock(&n->lock);
+		upper = n->dir->upper;
+		same = !f->upper || (upper && upper->ino == f->upper->ino);
+		mutex_unlock(&n->lock);
+		if (same)
+			return 0;
+		if (upper && still_there(s, n))
+			return 1;
+		replace_upper_dir(s, n, f);
+		return 0;
+	}
+	if (f->layer != LAYER_UPPER)
+		return 0;	/* upper's part, if the node has one, was made since */
+	mutex_lock(&n->lock);
+	same = n->layer == LAYER_UPPER && n->real_ino == f->st.stx_ino;
+	mutex_unlock(&n->lock);
+	if (same)
+		return 0;
+	if (n->layer == LAYER_UPPER && still_there(s, n))
+		return 1;
+	fdcache_drop(&s->fds, &n->fde);
+	mutex_lock(&n->lock);
+	n->layer = LAYER_UPPER;
+	n->real_ino = f->st.stx_ino;
+	if (!f->indexed)
+		n->flags &= (uint16_t)~NF_INDEXED;
+	mutex_unlock(&n->lock);
+	return 0;
+}
+
+int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, struct found *f,
+		       struct node **ret)
+{
+	uint64_t id = id_of(s, f);
+	uint32_t generation = 0;
+	struct node *n;
+	bool is_new;
+	int r = 0;
+
+	if (!id)
+		return -EMFILE;
+	n = node_find(s, id);
+	if (n && n->flags & NF_DEAD && !(n->flags & NF_ORPHAN)) {	/* its number is used again */
+		node_retire(s, n);
+		node_put(s, n);
+		n = NULL;
+	}
+	if (n && n->type != f->type >> 12) {	/* the origin's number was used again */
+		node_put(s, n);
+		n = NULL;
+		f->origin_known = false;
+		id = id_make(s, fs_of(s, &f->st, f->layer), f->st.stx_ino, f->layer == LAYER_UPPER);
+	} else if (n && refresh_node(s, n, f) > 0) {
+		node_put(s, n);
+		n = NULL;
+		log_warning("%s has the same origin as another object: it gets an inode of its own",
+			    QUOTE(name));
+		id = id_make(s, s->layers[LAYER_UPPER].fs,
+			     f->upper ? f->upper->ino : f->st.stx_ino, true);
+	}
+	if (!n) {
+		generation = generation_of(s, d, name, f);
+		n = node_obtain(s, id, f->type, &is_new);
+		if (!n)
+			return -ENOMEM;
+		/* New nodes are made only under the lock of the directory that holds them, but one
+		 * with several names may be met in two directories at once: the shard's lock and
+		 * the node's decide who fills it. */
+		mutex_lock(&n->lock);
+		if (!n->real_ino) {
+			n->generation = generation;
+			r = fill_node(n, f);
+		}
+		mutex_unlock(&n->lock);
+	}
+	if (r == 0)
+		r = node_set_location(s, n, d, name);
+	if (r < 0) {
+		node_put(s, n);
+		return r;
+	}
+	*ret = n;
+	return 0;
+}
+
+static int entry_of(struct lam_stack *s, struct node *n, const struct statx *st,
+		    struct lam_entry *ret)
+{
+	struct statx own;
+	int r;
+
+	if (st->stx_ino != n->real_ino) {	/* copied up while we looked */
+		r = node_statx(s, n, &own);
+		if (r < 0)
+			return r;
+		st = &own;
+	}
+	r = attr_of_node(s, n, st, &ret->attr);
+	if (r < 0)
+		return r;
+	ret->id = n->id;
+	ret->generation = n->generation;
+	return 0;
+}
+
+int lookup_entry_locked(struct lam_stack *s, struct node *d, const char *name, struct lam_entry *ret,
+			struct node **ret_node)
+{
+	struct found f = { 0 };
+	struct node *n = NULL;
+	struct lam_entry entry;
+	int r = lookup_locked(s, d, name, &f);
+
+	if (r == 0)
+		r = f.type ? lookup_node_locked(s, d, name, &f, &n) : -ENOENT;
+	if (r == 0 && ret) {
+		r = entry_of(s, n, &f.st, &entry);
+		if (r == 0)
+			*ret = entry;
+	}
+	if (r == 0 && ret_node)
+		*ret_node = TAKE_PTR(n);
+	node_put(s, n);
+	found_done(s, &f);
+	return r;
+}
+
+int lam_lookup(struct lam_stack *s, const struct lam_call *call, uint64_t parent, const char *name,
+	       struct lam_entry *ret)
+{
+	HELD(d, s);
+	int r = node_get_dir(s, parent, &d.n);
+
+	(void)call;
+	if (r < 0)
+		return r;
+	mutex_lock(&d.n->dir->lock);
+	r = lookup_entry_locked(s, d.n, name, ret, NULL);
+	mutex_unlock(&d.n->dir->lock);
+	return r;
+}
+
+static int node_entry(struct lam_stack *s, struct node *n, struct lam_entry *ret)
+{
+	struct lam_entry entry = { .id = n->id, .generation = n->generation };
+	int r = attr_get(s, n, &entry.attr);
+
+	if (r == 0)
+		*ret = entry;
+	return r;
+}
+
+int lam_resolve(struct lam_stack *s, const struct lam_call *call, uint64_t id, struct lam_entry *ret)
+{
+	HELD(n, s);
+	int r = node_get(s, id, &n.n);
+
+	(void)call;
+	return r < 0 ? r : node_entry(s, n.n, ret);
+}
+
+int lam_parent(struct lam_stack *s, const struct lam_call *call, uint64_t id, struct lam_entry *ret)
+{
+	HELD(n, s);
+	HELD(p, s);
+	int r = node_get(s, id, &n.n);
+
+	(void)call;
+	if (r < 0)
+		return r;
+	mutex_lock(&n.n->lock);
+	p.n = n.n->parent ? node_ref(n.n->parent) : NULL;
+	mutex_unlock(&n.n->lock);
+	if (!p.n && n.n != s->root)
+		return -ESTALE;
+	return node_entry(s, p.n ? p.n : n.n, ret);
+}

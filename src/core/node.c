@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Nodes: what the process remembers of objects, in a table by id.  A node holds its parent, so a
+ * path upward exists as long as anything below is known.  Nodes without references stay as a cache
+ * until lam_forget() or memory pressure.
+ *
+ * Locks: a shard's lock for the table; a node's own lock for where it is and what it is.
+ */
+#include "core.h"
+
+#include "base/hash.h"
+
+static struct node_shard *shard_of(struct lam_stack *s, uint64_t id)
+{
+	return &s->shards[hash_u64(id) >> 58];
+}
+
+static uint32_t bucket_of(const struct node_shard *sh, uint64_t id)
+{
+	return (uint32_t)hash_u64(id) & sh->mask;
+}
+
+int nodes_init(struct lam_stack *s)
+{
+	_Static_assert(NODE_SHARDS == 64, "shard_of takes six bits");
+	for (unsigned i = 0; i < NODE_SHARDS; i++) {
+		struct node_shard *sh = &s->shards[i];
+
+		mutex_init(&sh->lock, RANK_TABLE);
+		sh->mask = 15;
+		sh->buckets = calloc(sh->mask + 1, sizeof(*sh->buckets));
+		if (!sh->buckets)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void extra_free(struct lam_stack *s, struct node_extra *x)
+{
+	if (!x)
+		return;
+	rdir_put(s, x->data_dir);
+	free(x->data_name);
+	free(x->data_path);
+	free(x->handle);
+	free(x->index_name);
+	free(x);
+}
+
+static void dir_free(struct lam_stack *s, struct dir *d)
+{
+	if (!d)
+		return;
+	CHECK(!d->listing);
+	rdir_put(s, d->upper);
+	for (unsigned i = 0; i < d->n_lower; i++)
+		rdir_put(s, d->lower[i]);
+	free(d->lower);
+	free(d);
+}
+
+static size_t node_size(const struct node *n)
+{
+	return sizeof(*n) + (n->dir ? sizeof(*n->dir) + n->dir->n_lower * sizeof(struct rdir *) : 0);
+}
+
+/* Free a node that is in no table.  Its parent is returned for the caller to put: no recursion. */
+static struct node *node_free(struct lam_stack *s, struct node *n)
+{
+	struct node *parent = n->parent;
+
+	atomic_fetch_sub(&s->stat_nodes, 1);
+	atomic_fetch_sub(&s->stat_node_bytes, node_size(n));
+	if (n->dir) {
+		mutex_lock(&n->dir->lock);	/* another thread may be taking the listing */
+		dirlist_drop_locked(s, n);
+		mutex_unlock(&n->dir->lock);
+	}
+	fdcache_drop(&s->fds, &n->fde);
+	dir_free(s, n->dir);
+	extra_free(s, n->extra);
+	free(n->name);
+	free(n);
+	return parent;
+}
+
+void nodes_destroy(struct lam_stack *s)
+{
+	for (unsigned i = 0; i < NODE_SHARDS; i++) {
+		struct node_shard *sh = &s->shards[i];
+
+		for (uint32_t b = 0; sh->buckets && b <= sh->mask; b++) {
+			struct node *n, *next;
+
+			for (n = sh->buckets[b]; n; n = next) {
+				next = n->next;
+				(void)node_free(s, n);	/* the parent is in the table as well */
+			}
+		}
+		free(sh->buckets);
+	}
+}
+
+struct node *node_ref(struct node *n)
+{
+	uint32_t old = atomic_fetch_add_explicit(&n->refs, 1, memory_order_relaxed);
+
+	CHECK(old > 0);
+	return n;
+}
+
+static struct node *find_locked(struct node_shard *sh, uint64_t id)
+{
+	struct node *n;
+
+	for (n = sh->buckets[bucket_of(sh, id)]; n; n = n->next)
+		if (n->id == id)
+			break;
+	if (n) {
+		/* May rise from 0: a cached node comes back to life under the shard's lock. */
+		atomic_fetch_add_explicit(&n->refs, 1, memory_order_acquire);
+		n->recent = 1;
+	}
+	return n;
+}
+
+struct node *node_find(struct lam_stack *s, uint64_t id)
+{
+	struct node_shard *sh = shard_of(s, id);
+	struct mutex *guard MUTEX_GUARD = mutex_guard(&sh->lock);
+
+	return find_locked(sh, id);
+}
+
+static void grow_locked(struct node_shard *sh)
+{
+	uint32_t mask = sh->mask * 2 + 1;
+	struct node **buckets = calloc((size_t)mask + 1, sizeof(*buckets));
+
+	if (!buckets)
+		return;		/* longer chains, nothing worse */
+	for (uint32_t b = 0; b <= sh->mask; b++) {
+		struct node *n, *next;
+
+		for (n = sh->buckets[b]; n; n = next) {
+			struct node **slot = &buckets[(uint32_t)hash_u64(n->id) & mask];
+
+			next = n->next;
+			n->next = *slot;
+			*slot = n;
+		}
+	}
+	free(sh->buckets);
+	sh->buckets = buckets;
+	sh->mask = mask;
+}
+
+static struct node *node_new(struct lam_stack *s, uint64_t id, uint32_t mode)
+{
+	struct node *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return NULL;
+	if (S_ISDIR(mode)) {
+		n->dir = calloc(1, sizeof(*n->dir));
+		if (!n->dir) {
+			free(n);
+			return NULL;
+		}
+		mutex_init(&n->dir->lock, RANK_DIR);
+	}
+	mutex_init(&n->lock, RANK_NODE);
+	n->id = id;
+	n->type = (uint8_t)((mode & S_IFMT) >> 12);
+	n->recent = 1;
+	atomic_init(&n->refs, 1);
+	atomic_fetch_add(&s->stat_nodes, 1);
+	atomic_fetch_add(&s->stat_node_bytes, sizeof(*n) + (n->dir ? sizeof(*n->dir) : 0));
+	return n;
+}
+
+struct node *node_obtain(struct lam_stack *s, uint64_t id, uint32_t mode, bool *ret_new)
+{
+	struct node_shard *sh = shard_of(s, id);
+	struct mutex *guard MUTEX_GUARD = mutex_guard(&sh->lock);
+	struct node *n = find_locked(sh, id);
+	uint32_t b;
+
+	*ret_new = !n;
+	if (n)
+		return n;
+	n = node_new(s, id, mode);
+	if (!n)
+		return NULL;
+	if (sh->count >= sh->mask * 2)
+		grow_locked(sh);
+	b = bucket_of(sh, id);
+	n->next = sh->buckets[b];
+	sh->buckets[b] = n;
+	sh->count++;
+	return n;
+}
+
+void node_put(struct lam_stack *s, struct node *n)
+{
+	while (n) {
+		/* Read before the reference goes: afterwards the node may be another thread's to free.
+		 * Whoever retires a node holds a reference, so the last one sees the flag. */
+		bool unhashed = n->flags & NF_UNHASHED;
+		uint32_t old = atomic_fetch_sub_explicit(&n->refs, 1, memory_order_acq_rel);
+
+		CHECK(old > 0);
+		if (old > 1 || !unhashed)
+			return;
+		n = node_free(s, n);
+	}
+}
+
+void node_retire(struct lam_stack *s, struct node *n)
+{
+	struct node_shard *sh = shard_of(s, n->id);
+	struct mutex *guard MUTEX_GUARD = mutex_guard(&sh->lock);
+	struct node **link;
+
+	for (link = &sh->buckets[bucket_of(sh, n->id)]; *link; link = &(*link)->next) {
+		if (*link == n) {
+			*link = n->next;
+			sh->count--;
+			n->flags |= NF_UNHASHED;
+			return;
+		}
+	}
+}
+
+struct node *node_fresh(struct lam_stack *s, uint64_t id, uint32_t mode, bool *ret_new)
+{
+	struct node *old = node_find(s, id);
+
+	if (old) {
+		node_retire(s, old);
+		node_put(s, old);
+	}
+	return node_obtain(s, id, mode, ret_new);
+}
+
+/* Whether a node without references may be forgotten: nothing about it would be lost. */
+static bool disposable(const struct lam_stack *s, const struct node *n)
+{
+	if (n->id == LAM_ROOT_ID || n->flags & (NF_COPYING | NF_ORPHAN | NF_DEAD | NF_TMPFILE))
+		return false;
+	return n != s->root;
+}
+
+/* Take a node out of the table if nobody uses it; returned to be freed. */
+static struct node *remove_idle(struct lam_stack *s, uint64_t id, bool dead_too)
+{
+	struct node_shard *sh = shard_of(s, id);
+	struct mutex *guard MUTEX_GUARD = mutex_guard(&sh->lock);
+	struct node **link, *n;
+
+	for (link = &sh->buckets[bucket_of(sh, id)]; (n = *link); link = &n->next) {
+		if (n->id != id)
+			continue;
+		if (atomic_load_explicit(&n->refs, memory_order_acquire))
+			return NULL;
+		if (!disposable(s, n) &&
+		    !(dead_too && n != s->root && !(n->flags & (NF_COPYING | NF_ORPHAN))))
+			return NULL;
+		*link = n->next;
+		sh->count--;
+		return n;
+	}
+	return NULL;
+}
+
+/* Forget a node and the ancestors that only it kept. */
+static void forget_chain(struct lam_stack *s, uint64_t id, bool dead_too)
+{
+	struct node *n = remove_idle(s, id, dead_too);
+
+	if (n) {
+		struct node *parent = node_free(s, n);
+
+		/* Ancestors stay cached: the kernel holds them longer than their children, and
+		 * tells when it does not. */
+		node_put(s, parent);
+	}
+}
+
+void lam_forget(struct lam_stack *s, uint64_t id)
+{
+	struct node *n = node_find(s, id);
+
+	if (!n)
+		return;
+	if (stack_in_use(s, id)) {
+		node_put(s, n);
+		return;
+	}
+	if (n->flags & (NF_ORPHAN | NF_TMPFILE))
+		(void)work_orphan_drop(s, n);	/* what is left over goes at the next mount */
+	node_put(s, n);
+	forget_chain(s, id, true);
+}
+
+/* Sweep the table when it has grown over its bound: drop what was not used since the last sweep. */
+void nodes_sweep(struct lam_stack *s)
+{
+	for (unsigned i = 0; i < NODE_SHARDS; i++) {
+		struct node_shard *sh = &s->shards[i];
+		struct node *gone = NULL;
+
+		mutex_lock(&sh->lock);
+		for (uint32_t b = 0; b <= sh->mask; b++) {
+			struct node **link = &sh->buckets[b], *n;
+
+			while ((n = *link)) {
+				bool idle = !atomic_load_explicit(&n->refs, memory_order_acquire) &&
+					    !n->recent && disposable(s, n);
+
+				n->recent = 0;
+				if (!idle) {
+					link = &n->next;
+					continue;
+				}
+				*link = n->next;
+				sh->count--;
+				n->next = gone;
+				gone = n;
+			}
+		}
+		mutex_unlock(&sh->lock);
+		while (gone) {
+			struct node *next = gone->next;
+
+			node_put(s, node_free(s, gone));
+			gone = next;
+		}
+	}
+}
+
+struct node_extra *node_extra(struct node *n)
+{
+	if (!n->extra)
+		n->extra = calloc(1, sizeof(*n->extra));
+	return n->extra;
+}
+
+int node_set_location(struct lam_stack *s, struct node *n, struct node *parent, const char *name)
+{
+	char *copy, *old_name;
+	struct node *old_parent;
+
+	mutex_lock(&n->lock);
+	if (n->parent == parent && n->name && !strcmp(n->name, name)) {
+		mutex_unlock(&n->lock);
+		return 0;
+	}
+	mutex_unlock(&n->lock);
+
+	copy = strdup(name);
+	if (!copy)
+		return -ENOMEM;
+	node_ref(parent);
+	mutex_lock(&n->lock);
+	old_name = n->name;
+	old_parent = n->parent;
+	n->name = copy;
+	n->parent = parent;
+	n->flags &= (uint16_t)~NF_DETACHED;
+	mutex_unlock(&n->lock);
+	free(old_name);
+	node_put(s, old_parent);
+	return 0;
+}
+
+int node_get(struct lam_stack *s, uint64_t id, struct node **ret)
+{
+	struct node *n = node_find(s, id);
+
+	if (n) {
+		*ret = n;
+		return 0;
+	}
+	return resolve_id(s, id, ret);
+}
+
+int node_get_dir(struct lam_stack *s, uint64_t id, struct node **ret)
+{
+	struct node *n;
+	int r = node_get(s, id, &n);
+
+	if (r < 0)
+		return r;
+	if (!node_is_dir(n)) {
+		node_put(s, n);
+		return -ENOTDIR;
+	}
+	*ret = n;
+	return 0;
+}

@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Moving names.  What is below the source is hidden by a whiteout in the same system call
+ * (RENAME_WHITEOUT, or an exchange with the target's whiteout); a merged directory takes a redirect
+ * with it.  docs/design/rename-and-redirect.md
+ *
+ * Locks: rename_lock when two directories or a directory's place change, then both directories, the
+ * ancestor first.
+ */
+#include "core.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+struct side {
+	struct node *d;			/* directory */
+	const char *name;
+	struct found f;
+	struct node *n;			/* what is there; NULL: nothing */
+	struct fdent *e;		/* upper part of D */
+	bool lower_positive;
+	bool whiteout;			/* a whiteout file is in upper */
+};
+
+struct renaming {
+	struct lam_stack *s;
+	const struct lam_call *call;
+	struct side a, b;		/* from, to */
+	unsigned flags;
+	struct drop drop;		/* of what B held */
+	bool dropping;
+};
+
+/* ---- Redirects ---- */
+
+/* Prepend "/NAME" to a path that grows towards the front of a buffer. */
+struct path {
+	char *buf;
+	size_t start, size;
+};
+
+static int path_prepend(struct path *p, const char *name, bool slash)
+{
+	size_t len = strlen(name) + slash;
+
+	if (len > p->start) {
+		size_t size = p->size * 2 + len;
+		char *buf = malloc(size);
+
+		if (!buf)
+			return -ENOMEM;
+		memcpy(buf + size - (p->size - p->start), p->buf + p->start, p->size - p->start);
+		p->start += size - p->size;
+		free(p->buf);
+		p->buf = buf;
+		p->size = size;
+	}
+	p->start -= len;
+	if (slash)
+		p->buf[p->start] = '/';
+	memcpy(p->buf + p->start + slash, name, len - slash);
+	return 0;
+}
+
+/* The redirect that a directory carries already, or NULL. */
+static int own_redirect(struct lam_stack *s, struct node *n, char **ret)
+{
+	struct place p;
+	int r;
+
+	*ret = NULL;
+	if (!node_is_upper(n))
+		return 0;
+	r = node_place(s, n, &p);
+	if (r < 0)
+		return r;
+	r = ovl_get_redirect(s, p.dirfd, p.name, ret);
+	place_done(s, &p);
+	return r == -ENODATA || r == -EOPNOTSUPP ? 0 : r;
+}
+
+/* Where N is in the lower layers, from their roots: names upward, or an ancestor's redirect.  The caller
+ * holds rename_lock, so no place changes. */
+static int absolute_redirect(struct lam_stack *s, struct node *n, char **ret)
+{
+	struct path p = { .size = 256 };
+	struct node *at = n;
+	int r = 0;
+
+	p.buf = malloc(p.size);
+	if (!p.buf)
+		return -ENOMEM;
+	p.start = p.size;
+	r = path_prepend(&p, "", false);
+	p.buf[--p.start] = '\0';
+	while (r == 0 && at != s->root) {
+		CLEANUP_FREE char *redirect = NULL;
+		char name[LAM_NAME_MAX + 1];
+		struct node *parent;
+
+		mutex_lock(&at->lock);
+		parent = at->parent;	/* held by AT, which its child holds */
+		strcpy(name, at->name ? at->name : "");
+		mutex_unlock(&at->lock);
+		if (!parent)
+			r = -ESTALE;
+		if (r == 0)
+			r = own_redirect(s, at, &redirect);
+		if (r == 0)
+			r = path_prepend(&p, redirect ? redirect : name, !redirect || *redirect != '/');
+		if (redirect && *redirect == '/')
+			break;
+		at = parent;
+	}
+	if (r == 0) {
+		*ret = strdup(p.buf + p.start);
+		r = *ret ? 0 : -ENOMEM;
+	}
+	free(p.buf);
+	return r;
+}
+
+/* Give a merged directory (or a metadata-only file) the redirect it needs at its new place. */
+int rename_set_redirect(struct lam_stack *s, struct node *n, bool same_parent)
+{
+	CLEANUP_FREE char *have = NULL, *want = NULL;
+	struct place p;
+	int r = own_redirect(s, n, &have);
+
+	if (r < 0)
+		return r;
+	if (have && (*have == '/' || same_parent))
+		return 0;
+	if (same_parent && !(!node_is_dir(n) && n->flags & NF_LOWER_LINKS)) {
+		mutex_lock(&n->lock);
+		want = n->name ? strdup(n->name) : NULL;
+		mutex_unlock(&n->lock);
+		r = want ? 0 : -ENOMEM;
+	} else {
+		r = absolute_redirect(s, n, &want);
+	}
+	if (r == 0)
+		r = node_place(s, n, &p);
+	if (r < 0)
+		return r;
+	r = ovl_set(s, p.dirfd, p.name, "redirect", want, strlen(want));
+	place_done(s, &p);
+	if (r == -ERANGE || r == -E2BIG || r == -ENOSPC || r == -EOPNOTSUPP)
+		r = -EXDEV;	/* the filesystem cannot hold it: let the caller copy */
+	if (r == 0 && n->dir)
+		n->dir->never_pure = true;
+	return r;
+}
+
+static bool needs_redirect(const struct node *n)
+{
+	return n->dir ? n->dir->n_lower > 0 : n->flags & NF_METACOPY;
+}
+
+/* ---- Preparation under the locks ---- */
+
+static bool is_ancestor(struct node *a, struct node *of)
+{
+	for (struct node *at = of; at; at = at->parent)
+		if (at == a)
+			return true;
+	return false;
+}
+
+static int look_side(struct lam_stack *s, struct side *side)
+{
+	int r = lookup_locked(s, side->d, side->name, &side->f);
+
+	if (r < 0)
+		return r;
+	side->whiteout = side->f.upper_whiteout || side->f.upper_dead_file;
+	if (!side->f.type)
+		return 0;
+	r = lookup_node_locked(s, side->d, side->name, &side->f, &side->n);
+	if (r < 0)
+		return r;
+	r = lookup_lower_positive(s, side->d, side->name);
+	if (r < 0)
+		return r;
+	side->lower_positive = r;
+	return 0;
+}
+
+static int check_types(const struct renaming *m)
+{
+	const struct node *n = m->a.n, *t = m->b.n;
+
+	if (!n)
+		return -ENOENT;
+	if (m->flags & LAM_RENAME_NOREPLACE && t)
+		return -EEXIST;
+	if (m->flags & LAM_RENAME_EXCHANGE)
+		return t ? 0 : -ENOENT;
+	if (t && n->dir && !t->dir)
+		return -ENOTDIR;
+	if (t && !n->dir && t->dir)
+		return -EISDIR;
+	return 0;
+}
+
+static int check_move(struct renaming *m)
+{
+	struct node *n = m->a.n, *t = m->b.n;
+	int r = check_types(m);
+
+	if (r < 0 || n == t)
+		return r;
+	if (n->dir && is_ancestor(n, m->b.d))
+		return -EINVAL;
+	if (t && t->dir && is_ancestor(t, m->a.d))
+		return m->flags & LAM_RENAME_EXCHANGE ? -EINVAL : -ENOTEMPTY;
+	r = attr_check_change(m->s, n, false);
+	if (r == 0 && t)
+		r = attr_check_change(m->s, t, false);
+	if (r == 0)
+		r = attr_check_change(m->s, m->a.d, false);
+	if (r == 0)
+		r = attr_check_change(m->s, m->b.d, !t);
+	return r;
+}
+
+/* The object at one side gets ready to stand at the other. */
+static int prepare_object(struct renaming *m, struct side *from, struct side *to)
+{
+	struct lam_stack *s = m->s;
+	struct node *n = from->n;
+	struct place p;
+	int r = copyup_name_locked(s, from->d, from->name, n);
+
+	if (r < 0)
+		return r;
+	if (from->d != to->d && (n->flags & NF_ORIGIN || (n->dir && n->dir->never_pure))) {
+		r = copyup_set_impure(s, to->d);
+		if (r < 0)
+			return r;
+	}
+	if (needs_redirect(n)) {
+		r = node_set_location(s, n, from->d, from->name);
+		return r < 0 ? r : rename_set_redirect(s, n, from->d == to->d);
+	}
+	if (!n->dir || n->dir->n_lower || !to->d->dir->n_lower || from->f.opaque)
+		return 0;
+	r = node_place(s, n, &p);
+	if (r < 0)
+		return r;
+	r = ovl_set(s, p.dirfd, p.name, "opaque", "y", 1);
+	place_done(s, &p);
+	if (r == 0)
+		n->dir->never_pure = true;
+	return r < 0 && lookup_lower_positive(s, to->d, to->name) ? -EXDEV : 0;
+}
+
+/* What stands at the target is about to be replaced. */
+static int prepare_target(struct renaming *m)
+{
+	struct lam_stack *s = m->s;
+	struct node *t = m->b.n;
+	bool whiteouts = false;
+	int r = 0;
+
+	if (!t)
+		return 0;
+	if (t->dir) {
+		mutex_lock_second(&t->dir->lock);
+		r = dirlist_check_empty(s, t, &whiteouts);
+		if (r == 0)
+			dirlist_drop_locked(s, t);
+		mutex_unlock(&t->dir->lock);
+	}
+	if (r == 0)
+		r = drop_begin(s, m->b.d, m->b.name, &m->b.f, t, &m->drop);
+	if (r == 0)
+		r = drop_keep_way(s, m->b.d, m->b.name, &m->drop);
+	if (r < 0)
+		return r;
+	m->dropping = true;
+	if (!m->drop.in_upper)
+		return 0;
+	if (t->dir)
+		return whiteouts || m->drop.in_use
+			       ? remove_clear_dir(s, m->b.e->fd, m->b.name, &m->drop)
+			       : 0;
+	if (m->drop.last && m->drop.in_use && !(t->flags & (NF_INDEXED | NF_ORPHAN))) {
+		char orphan[32];
+
+		/* A second link keeps it; the rename then takes the name in one step. */
+		work_orphan_name(t->id, orphan);
+		r = sys_link(m->b.e->fd, m->b.name, s->orphan_fd, orphan);
+		if (r == 0) {
+			t->flags |= NF_ORPHAN;
+			atomic_fetch_add(&s->stat_orphans, 1);
+		}
+	}
+	return r;
+}
+
+/* ---- The step itself ---- */
+
+static int move_plain(struct renaming *m)
+{
+	struct lam_stack *s = m->s;
+	int fa = m->a.e->fd, fb = m->b.e->fd, r;
+
+	if (m->b.whiteout && m->a.lower_positive)
+		return sys_rename(fa, m->a.name, fb, m->b.name, RENAME_EXCHANGE);
+	if (m->b.whiteout && m->a.n->dir) {
+		r = sys_rename(fa, m->a.name, fb, m->b.name, RENAME_EXCHANGE);
+		return r < 0 ? r : sys_unlink(fa, m->a.name);
+	}
+	if (!m->a.lower_positive)
+		return sys_rename(fa, m->a.name, fb, m->b.name, 0);
+	if (s->upper_rename_wh && !s->write_dot_wh) {
+		r = sys_rename(fa, m->a.name, fb, m->b.name, RENAME_WHITEOUT);
+		if (r == 0)
+			atomic_fetch_add(&s->stat_whiteouts, 1);
+		return r;
+	}
+	if (s->write_dot_wh) {
+		r = work_whiteout(s, fa, m->a.name);
+		return r < 0 ? r : sys_rename(fa, m->a.name, fb, m->b.name, 0);
+	}
+	/* Two steps where the filesystem has no better: a crash between shows the lower object at its
+	 * old name again, beside the new one. */
+	r = sys_rename(fa, m->a.name, fb, m->b.name, 0);
+	return r < 0 ? r : work_whiteout(s, fa, m->a.name);
+}
+
+static int do_move(struct renaming *m)
+{
+	struct lam_stack *s = m->s;
+	int r;
+
+	if (m->flags & LAM_RENAME_EXCHANGE)
+		return sys_rename(m->a.e->fd, m->a.name, m->b.e->fd, m->b.name, RENAME_EXCHANGE);
+	r = move_plain(m);
+	if (r == 0 && m->b.f.upper_dot_wh)
+		(void)work_unwhiteout(s, m->b.e->fd, m->b.name, true);
+	return r;
+}
+
+/* Our own picture follows: places of nodes and real directories, listings. */
+static int settle(struct renaming *m, struct side *from, struct side *to)
+{
+	struct lam_stack *s = m->s;
+	struct node *n = from->n;
+	int r = node_set_location(s, n, to->d, to->name);
+
+	n->flags &= (uint16_t)~NF_NAME_GONE;
+	if (n->dir && r == 0) {
+		char *name = strdup(to->name);
+
+		if (!name)
+			return -ENOMEM;
+		rdir_move(s, n->dir->upper, to->d->dir->upper, name);
+	}
+	dirlist_note_upper(s, to->d, to->name, node_mode_type(n), !(n->dir && n->dir->n_lower));
+	return r;
+}
+
+static void finish(struct renaming *m)
+{
+	struct lam_stack *s = m->s;
+	bool exchange = m->flags & LAM_RENAME_EXCHANGE;
+	int r;
+
+	if (m->dropping && drop_end(s, &m->drop) < 0)
+		log_warning("the index could not be told that %s is replaced", QUOTE(m->b.name));
+	if (!exchange)
+		dirlist_note_removed(s, m->a.d, m->a.name, m->a.lower_positive);
+	r = settle(m, &m->a, &m->b);
+	if (r == 0 && exchange)
+		r = settle(m, &m->b, &m->a);
+	if (r < 0) {
+		/* Out of memory after the fact: forget what is not true any more. */
+		dirlist_drop_locked(s, m->a.d);
+		dirlist_drop_locked(s, m->b.d);
+		node_retire(s, m->a.n);
+	}
+}
+
+static int locked(struct renaming *m)
+{
+	struct lam_stack *s = m->s;
+	bool exchange = m->flags & LAM_RENAME_EXCHANGE;
+	int r;
+
+	if (m->a.d->flags & NF_DEAD || m->b.d->flags & NF_DEAD)
+		return -ENOENT;
+	r = look_side(s, &m->a);
+	if (r == 0)
+		r = look_side(s, &m->b);
+	if (r == 0)
+		r = check_move(m);
+	if (r < 0 || m->a.n == m->b.n)
+		return r;	/* two names of one file: nothing happens, as POSIX says */
+	if (!node_is_upper(m->a.n) || (exchange && !node_is_upper(m->b.n)))
+		return -EAGAIN;	/* another object took the name: that one must be copied up */
+	r = rdir_open(s, m->a.d->dir->upper, &m->a.e);
+	if (r == 0)
+		r = rdir_open(s, m->b.d->dir->upper, &m->b.e);
+	if (r == 0)
+		r = prepare_object(m, &m->a, &m->b);
+	if (r == 0)
+		r = exchange ? prepare_object(m, &m->b, &m->a) : prepare_target(m);
+	if (r == 0)
+		r = do_move(m);
+	if (r == 0)
+		finish(m);
+	return r;
+}
+
+static void side_done(struct lam_stack *s, struct side *side)
+{
+	fdcache_put(&s->fds, side->e);
+	node_put(s, side->n);
+	found_done(s, &side->f);
+	side->e = NULL;
+	side->n = NULL;
+	side->whiteout = side->lower_positive = false;
+}
+
+static int with_locks(struct renaming *m)
+{
+	struct lam_stack *s = m->s;
+	struct node *first = m->a.d, *second = m->b.d;
+	int r;
+
+	mutex_lock(&s->rename_lock);
+	if (first != second && (is_ancestor(second, first) ||
+				(!is_ancestor(first, second) && second->id < first->id))) {
+		first = m->b.d;
+		second = m->a.d;
+	}
+	mutex_lock(&first->dir->lock);
+	if (first != second)
+		mutex_lock_second(&second->dir->lock);
+	r = locked(m);
+	if (first != second)
+		mutex_unlock(&second->dir->lock);
+	mutex_unlock(&first->dir->lock);
+	mutex_unlock(&s->rename_lock);
+	side_done(s, &m->a);
+	side_done(s, &m->b);
+	m->dropping = false;
+	return r;
+}
+
+/* Copy up what one side names.  Without locks: it may take long. */
+static int copy_side(struct renaming *m, struct side *side)
+{
+	struct lam_stack *s = m->s;
+	struct node *n = NULL;
+	int r;
+
+	mutex_lock(&side->d->dir->lock);
+	r = lookup_entry_locked(s, side->d, side->name, NULL, &n);
+	mutex_unlock(&side->d->dir->lock);
+	if (r < 0)
+		return r;
+	if (n->dir && n->dir->n_lower && !s->redirect_on)
+		r = -EXDEV;
+	else if (n->flags & NF_METACOPY && !s->redirect_on)
+		r = copyup_data(s, m->call, n, UINT64_MAX);
+	else
+		r = copyup(s, m->call, n);
+	node_put(s, n);
+	return r;
+}
+
+int lam_rename(struct lam_stack *s, const struct lam_call *call, uint64_t parent, const char *name,
+	       uint64_t new_parent, const char *new_name, unsigned flags)
+{
+	struct renaming m = { .s = s, .call = call, .a.name = name, .b.name = new_name, .flags = flags };
+	HELD(a, s);
+	HELD(b, s);
+	int r = 0;
+
+	if (flags & ~(LAM_RENAME_NOREPLACE | LAM_RENAME_EXCHANGE) ||
+	    flags == (LAM_RENAME_NOREPLACE | LAM_RENAME_EXCHANGE))
+		return -EINVAL;
+	r = node_get_dir(s, parent, &a.n);
+	if (r == 0)
+		r = node_get_dir(s, new_parent, &b.n);
+	if (r == 0)
+		r = name_check(s, name, false);
+	if (r == 0)
+		r = name_check(s, new_name, true);
+	if (r < 0)
+		return r;
+	if (s->read_only)
+		return -EROFS;
+	m.a.d = a.n;
+	m.b.d = b.n;
+	perm_thread_init();
+	for (unsigned tries = 0; tries < 16; tries++) {
+		r = copy_side(&m, &m.a);
+		if (r == 0 && flags & LAM_RENAME_EXCHANGE)
+			r = copy_side(&m, &m.b);
+		if (r == 0)
+			r = copyup(s, call, b.n);
+		if (r == 0)
+			r = with_locks(&m);
+		if (r != -EAGAIN)
+			break;
+	}
+	return r == -EAGAIN ? -EBUSY : r;
+}

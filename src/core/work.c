@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What happens out of sight, in the work directory: temporary names, whiteouts on their way, and
+ * orphans (objects without a name that somebody still uses).
+ *
+ * Temporary names begin with '#', so the kernel's overlayfs removes what a crash leaves; our own state
+ * is under workdir/lamina, which it ignores.  Lock: work_lock for the name of the shared whiteout.
+ */
+#include "core.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+void work_temp_name(struct lam_stack *s, char out[32])
+{
+	uint64_t n = atomic_fetch_add(&s->temp_counter, 1);
+
+	(void)snprintf(out, 32, "#%llx", (unsigned long long)n);
+}
+
+void work_orphan_name(uint64_t id, char out[32])
+{
+	(void)snprintf(out, 32, "%016llx", (unsigned long long)id);
+}
+
+bool stack_in_use(struct lam_stack *s, uint64_t id)
+{
+	unsigned n = atomic_load_explicit(&s->n_users, memory_order_acquire);
+
+	for (unsigned i = 0; i < n; i++)
+		if (s->users[i].in_use(s->users[i].ctx, id))
+			return true;
+	return false;
+}
+
+/* ---- Whiteouts ---- */
+
+/* Make a whiteout where there is nothing: by a link of the shared one, as the kernel does, since that is
+ * cheaper than an inode each. */
+static int char_whiteout(struct lam_stack *s, int dirfd, const char *name)
+{
+	for (unsigned tries = 0; tries < 3; tries++) {
+		char shared[32];
+		int r;
+
+		mutex_lock(&s->work_lock);
+		if (!s->whiteout_link) {
+			mutex_unlock(&s->work_lock);
+			return sys_mknod(dirfd, name, S_IFCHR, 0);
+		}
+		if (!s->whiteout_name[0]) {
+			work_temp_name(s, shared);
+			r = sys_mknod(s->work_fd, shared, S_IFCHR, 0);
+			if (r < 0) {
+				mutex_unlock(&s->work_lock);
+				return r;
+			}
+			strcpy(s->whiteout_name, shared);
+		}
+		strcpy(shared, s->whiteout_name);
+		mutex_unlock(&s->work_lock);
+
+		r = sys_link(s->work_fd, shared, dirfd, name);
+		if (r != -EMLINK && r != -ENOENT && r != -EPERM && r != -EOPNOTSUPP)
+			return r;
+		mutex_lock(&s->work_lock);
+		if (!strcmp(shared, s->whiteout_name)) {
+			if (r == -EPERM || r == -EOPNOTSUPP)
+				s->whiteout_link = false;
+			else if (r == -EMLINK)
+				(void)sys_unlink(s->work_fd, shared);	/* its links stay */
+			s->whiteout_name[0] = '\0';
+		}
+		mutex_unlock(&s->work_lock);
+	}
+	return sys_mknod(dirfd, name, S_IFCHR, 0);
+}
+
+static int dot_name(const char *name, char out[LAM_NAME_MAX + 1])
+{
+	if (strlen(name) + DOT_WH_LEN > LAM_NAME_MAX)
+		return -ENAMETOOLONG;
+	memcpy(out, DOT_WH, DOT_WH_LEN);
+	strcpy(out + DOT_WH_LEN, name);
+	return 0;
+}
+
+static int dot_whiteout(int dirfd, const char *name)
+{
+	char wh[LAM_NAME_MAX + 1];
+	int fd = dot_name(name, wh);
+
+	if (fd < 0)
+		return fd;
+	fd = sys_openat(dirfd, wh, O_CREAT | O_WRONLY | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return fd == -EACCES ? 0 : fd;	/* mode 0: it is there already */
+	sys_close(fd);
+	return 0;
+}
+
+int work_whiteout(struct lam_stack *s, int dirfd, const char *name)
+{
+	int r = s->write_dot_wh ? dot_whiteout(dirfd, name) : char_whiteout(s, dirfd, name);
+
+	if (r == 0)
+		atomic_fetch_add(&s->stat_whiteouts, 1);
+	return r;
+}
+
+int work_whiteout_temp(struct lam_stack *s, char out[32])
+{
+	work_temp_name(s, out);
+	return char_whiteout(s, s->work_fd, out);
+}
+
+int work_whiteout_over(struct lam_stack *s, int dirfd, const char *name)
+{
+	char temp[32];
+	int r;
+
+	if (s->write_dot_wh) {
+		r = work_whiteout(s, dirfd, name);
+		return r < 0 ? r : sys_unlink(dirfd, name);
+	}
+	r = work_whiteout_temp(s, temp);
+	if (r < 0)
+		return r;
+	r = sys_rename(s->work_fd, temp, dirfd, name, 0);
+	if (r < 0)
+		(void)sys_unlink(s->work_fd, temp);
+	else
+		atomic_fetch_add(&s->stat_whiteouts, 1);
+	return r;
+}
+
+int work_whiteout_exchange(struct lam_stack *s, int dirfd, const char *name, char temp[32])
+{
+	int r;
+
+	if (s->write_dot_wh) {
+		work_temp_name(s, temp);
+		r = work_whiteout(s, dirfd, name);
+		return r < 0 ? r : sys_rename(dirfd, name, s->work_fd, temp, 0);
+	}
+	r = work_whiteout_temp(s, temp);
+	if (r < 0)
+		return r;
+	r = sys_rename(s->work_fd, temp, dirfd, name, RENAME_EXCHANGE);
+	if (r < 0)
+		(void)sys_unlink(s->work_fd, temp);
+	else
+		atomic_fetch_add(&s->stat_whiteouts, 1);
+	return r;
+}
+
+int work_unwhiteout(struct lam_stack *s, int dirfd, const char *name, bool dot_wh)
+{
+	char wh[LAM_NAME_MAX + 1];
+	int r;
+
+	(void)s;
+	if (!dot_wh)
+		return sys_unlink(dirfd, name);
+	r = dot_name(name, wh);
+	if (r == 0)
+		r = sys_unlink(dirfd, wh);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* ---- Orphans ---- */
+
+int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name, bool leave_whiteout)
+{
+	char orphan[32];
+	int r;
+
+	work_orphan_name(n->id, orphan);
+	if (n->flags & NF_ORPHAN) {	/* kept already, under an earlier name */
+		if (leave_whiteout)
+			return work_whiteout_over(s, dirfd, name);
+		return sys_unlink(dirfd, name);
+	}
+	if (leave_whiteout && s->write_dot_wh) {
+		r = work_whiteout(s, dirfd, name);
+		if (r == 0)
+			r = sys_rename(dirfd, name, s->orphan_fd, orphan, 0);
+	} else if (leave_whiteout) {
+		r = char_whiteout(s, s->orphan_fd, orphan);
+		if (r == 0) {
+			r = sys_rename(s->orphan_fd, orphan, dirfd, name, RENAME_EXCHANGE);
+			if (r < 0)
+				(void)sys_unlink(s->orphan_fd, orphan);
+			else
+				atomic_fetch_add(&s->stat_whiteouts, 1);
+		}
+	} else {
+		r = sys_rename(dirfd, name, s->orphan_fd, orphan, 0);
+	}
+	if (r < 0)
+		return r;
+	n->flags |= NF_ORPHAN;
+	atomic_fetch_add(&s->stat_orphans, 1);
+	return 0;
+}
+
+int work_orphan_drop(struct lam_stack *s, struct node *n)
+{
+	char orphan[32];
+	int r;
+
+	work_orphan_name(n->id, orphan);
+	r = node_is_dir(n) ? sys_rmdir(s->orphan_fd, orphan) : sys_unlink(s->orphan_fd, orphan);
+	if (r == -ENOTEMPTY) {	/* whiteouts that were left in it */
+		int fd = sys_openat(s->orphan_fd, orphan, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+
+		if (fd >= 0) {
+			(void)dirlist_clean(s, fd);
+			sys_close(fd);
+			r = sys_rmdir(s->orphan_fd, orphan);
+		}
+	}
+	n->flags &= (uint16_t)~NF_ORPHAN;
+	atomic_fetch_sub(&s->stat_orphans, 1);
+	return r;
+}
+
+void work_discard(struct lam_stack *s, const char *name, bool dir)
+{
+	int fd;
+
+	if (!dir) {
+		(void)sys_unlink(s->work_fd, name);
+		return;
+	}
+	if (sys_rmdir(s->work_fd, name) != -ENOTEMPTY)
+		return;
+	fd = sys_openat(s->work_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return;
+	(void)dirlist_clean(s, fd);	/* what stays goes at the next mount */
+	sys_close(fd);
+	(void)sys_rmdir(s->work_fd, name);
+}

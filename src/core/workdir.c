@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Opening the work directory: locked against a second user, cleaned of what a killed process left, and
+ * tried out for what its filesystem can do.
+ */
+#include "core.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <sys/file.h>
+
+static int open_dir(int dirfd, const char *name)
+{
+	int fd = sys_openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+
+	if (fd == -EACCES && sys_chmod(dirfd, name, 0700) == 0)	/* the kernel makes them mode 0 */
+		fd = sys_openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	return fd;
+}
+
+static int make_dir(int dirfd, const char *name, mode_t mode)
+{
+	int r = sys_mkdir(dirfd, name, mode);
+
+	if (r < 0 && r != -EEXIST)
+		return r;
+	return open_dir(dirfd, name);
+}
+
+/* ---- Removing what was left ---- */
+
+struct wipe {
+	int base;			/* directories are moved here, so depth does not matter */
+	int fd;
+	unsigned n;
+	const char *keep;		/* this name stays */
+};
+
+static int wipe_name(void *ctx, const struct sys_dirent *de)
+{
+	struct wipe *w = ctx;
+	char temp[40];
+	int r;
+
+	if (w->keep && !strcmp(de->name, w->keep))
+		return 0;
+	r = sys_unlink(w->fd, de->name);
+	if (r == 0 || r == -ENOENT)
+		return 0;
+	if (r != -EISDIR && r != -EPERM)
+		return r;
+	r = sys_rmdir(w->fd, de->name);
+	if (r != -ENOTEMPTY)
+		return r;
+	if (w->fd == w->base)
+		return 0;	/* the next round opens it */
+	(void)snprintf(temp, sizeof(temp), "#wipe%x", w->n++);
+	return sys_rename(w->fd, de->name, w->base, temp, 0);
+}
+
+struct first {
+	char name[LAM_NAME_MAX + 1];
+	const char *keep;
+};
+
+static int first_name(void *ctx, const struct sys_dirent *de)
+{
+	struct first *f = ctx;
+
+	if (f->keep && !strcmp(de->name, f->keep))
+		return 0;
+	if (strlen(de->name) > LAM_NAME_MAX)
+		return -ENAMETOOLONG;
+	strcpy(f->name, de->name);
+	return 1;
+}
+
+/* Empty a directory of ours, however deep: subdirectories are moved up and emptied in turn. */
+static int wipe_dir(int base, const char *keep)
+{
+	struct wipe w = { .base = base, .fd = base, .keep = keep };
+	int r = dirscan(base, wipe_name, &w);
+
+	while (r >= 0) {
+		struct first f = { .keep = keep };
+
+		r = dirscan(base, first_name, &f);
+		if (r <= 0)
+			return r;
+		w.fd = open_dir(base, f.name);
+		if (w.fd < 0)
+			return w.fd;
+		w.keep = NULL;
+		r = dirscan(w.fd, wipe_name, &w);
+		sys_close(w.fd);
+		if (r == 0)
+			r = sys_rmdir(base, f.name);
+		if (r == -ENOTEMPTY)
+			r = 0;
+	}
+	return r;
+}
+
+/* ---- Checks ---- */
+
+static int only_volatile(void *ctx, const struct sys_dirent *de)
+{
+	char *name = ctx;
+
+	(void)snprintf(name, LAM_NAME_MAX + 1, "%s", de->name);
+	return 1;
+}
+
+/* A name in work/incompat forbids the mount, as it does for the kernel. */
+static int check_incompat(struct lam_stack *s)
+{
+	char name[LAM_NAME_MAX + 1];
+	CLEANUP_CLOSE int fd = sys_openat(s->work_fd, "incompat", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	int r;
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	r = dirscan(fd, only_volatile, name);
+	if (r <= 0)
+		return r;
+	if (!strcmp(name, "volatile"))
+		log_error("the upper layer was last used with 'volatile' and may be damaged after a crash: if "
+			  "it is known to be good, remove work/incompat/volatile in the work directory");
+	else
+		log_error("the work directory says that the layers need feature %s, which is not known here",
+			  QUOTE(name));
+	return -EINVAL;
+}
+
+static int take_lock(struct lam_stack *s, const char *upper)
+{
+	s->lock_fd = sys_openat(s->own_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+	if (s->lock_fd < 0)
+		return s->lock_fd;
+	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0 &&
+	    flock(s->layers[LAYER_UPPER].fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	if (errno != EWOULDBLOCK)
+		return 0;	/* a filesystem without locks */
+	log_error("%s or its work directory is in use by another mount", QUOTE(upper));
+	return -EBUSY;
+}
+
+/* ---- Probing ---- */
+
+static bool probe_tmpfile(struct lam_stack *s)
+{
+	int fd = sys_openat(s->work_fd, ".", O_TMPFILE | O_RDWR, 0600);
+	char temp[32];
+	int r;
+
+	if (fd < 0)
+		return false;
+	work_temp_name(s, temp);
+	r = sys_link_fd(fd, s->work_fd, temp);
+	sys_close(fd);
+	if (r == 0)
+		(void)sys_unlink(s->work_fd, temp);
+	return r == 0;
+}
+
+static bool probe_char_whiteout(struct lam_stack *s)
+{
+	char temp[32];
+
+	work_temp_name(s, temp);
+	if (sys_mknod(s->work_fd, temp, S_IFCHR, 0) < 0)
+		return false;
+	(void)sys_unlink(s->work_fd, temp);
+	return true;
+}
+
+static bool probe_rename_whiteout(struct lam_stack *s)
+{
+	char a[32], b[32];
+	int fd, r;
+
+	work_temp_name(s, a);
+	work_temp_name(s, b);
+	fd = sys_openat(s->work_fd, a, O_CREAT | O_EXCL | O_WRONLY, 0600);
+	if (fd < 0)
+		return false;
+	sys_close(fd);
+	r = sys_rename(s->work_fd, a, s->work_fd, b, RENAME_WHITEOUT);
+	(void)sys_unlink(s->work_fd, a);
+	(void)sys_unlink(s->work_fd, b);
+	return r == 0;
+}
+
+static bool probe_exchange(struct lam_stack *s)
+{
+	char a[32], b[32];
+	int r;
+
+	work_temp_name(s, a);
+	work_temp_name(s, b);
+	if (sys_mkdir(s->work_fd, a, 0700) < 0)
+		return false;
+	if (sys_mkdir(s->work_fd, b, 0700) < 0) {
+		(void)sys_rmdir(s->work_fd, a);
+		return false;
+	}
+	r = sys_rename(s->work_fd, a, s->work_fd, b, RENAME_EXCHANGE);
+	(void)sys_rmdir(s->work_fd, a);
+	(void)sys_rmdir(s->work_fd, b);
+	return r == 0;
+}
+
+static void probe_xattr(struct lam_stack *s, const struct lam_config *c)
+{
+	s->upper_xattr = true;
+	s->userxattr = c->userxattr == LAM_ON;
+	if (ovl_set(s, s->work_fd, "", "opaque", "0", 1) == 0) {
+		(void)ovl_remove(s, s->work_fd, "", "opaque");
+		return;
+	}
+	if (c->userxattr == LAM_DEFAULT) {
+		s->userxattr = true;
+		if (ovl_set(s, s->work_fd, "", "opaque", "0", 1) == 0) {
+			(void)ovl_remove(s, s->work_fd, "", "opaque");
+			return;
+		}
+	}
+	s->upper_xattr = false;
+}
+
+static int mark_volatile(struct lam_stack *s)
+{
+	CLEANUP_CLOSE int incompat = make_dir(s->work_fd, "incompat", 0700);
+	CLEANUP_CLOSE int vol = incompat < 0 ? incompat : make_dir(incompat, "volatile", 0700);
+	int fd;
+
+	if (vol < 0)
+		return vol;
+	fd = sys_openat(vol, "dirty", O_CREAT | O_WRONLY | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return fd;
+	sys_close(fd);
+	return sys_syncfs(vol);
+}
+
+static void probe_all(struct lam_stack *s, const struct lam_config *c)
+{
+	probe_xattr(s, c);
+	s->upper_tmpfile = probe_tmpfile(s);
+	s->upper_char_wh = probe_char_whiteout(s) && probe_exchange(s);
+	s->upper_rename_wh = s->upper_char_wh && probe_rename_whiteout(s);
+	s->whiteout_link = true;
+	s->write_dot_wh = c->dot_whiteouts == LAM_ON || !s->upper_char_wh;
+	if (s->write_dot_wh)
+		s->read_dot_wh = true;
+}
+
+int work_open(struct lam_stack *s, const struct lam_config *c)
+{
+	mode_t mode = s->privileged ? 0 : 0700;
+	int r;
+
+	s->own_fd = make_dir(s->base_fd, "lamina", 0700);
+	if (s->own_fd < 0)
+		return s->own_fd;
+	r = take_lock(s, c->upper);
+	if (r < 0)
+		return r;
+	s->work_fd = make_dir(s->base_fd, "work", mode);
+	if (s->work_fd < 0)
+		return s->work_fd;
+	r = check_incompat(s);
+	if (r < 0)
+		return r;
+	r = wipe_dir(s->work_fd, NULL);
+	if (r < 0)
+		return r;
+	s->orphan_fd = make_dir(s->own_fd, "orphans", 0700);
+	if (s->orphan_fd < 0)
+		return s->orphan_fd;
+	r = wipe_dir(s->orphan_fd, NULL);
+	if (r < 0)
+		return r;
+	s->links_fd = make_dir(s->own_fd, "links", 0700);
+	if (s->links_fd < 0)
+		return s->links_fd;
+	probe_all(s, c);
+	if (s->fsync == LAM_FSYNC_VOLATILE)
+		return mark_volatile(s);
+	return 0;
+}
+
+void work_close(struct lam_stack *s)
+{
+	int *fds[] = { &s->orphan_fd, &s->links_fd, &s->index_fd, &s->work_fd, &s->lock_fd, &s->own_fd,
+		       &s->base_fd };
+
+	if (s->work_fd >= 0 && s->whiteout_name[0])
+		(void)sys_unlink(s->work_fd, s->whiteout_name);
+	if (s->orphan_fd >= 0)
+		(void)wipe_dir(s->orphan_fd, NULL);
+	for (unsigned i = 0; i < ARRAY_LEN(fds); i++) {
+		if (*fds[i] >= 0)
+			sys_close(*fds[i]);
+		*fds[i] = -1;
+	}
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Transport over reads and writes of /dev/fuse: several threads, each with a descriptor of its own
+ * (cloned, so that the kernel keeps their unanswered requests apart), a buffer and a slot.
+ *
+ * A thread waits with an epoll set that wakes one thread for one request.  The stop comes as an
+ * event: a signal would wake only one of them.
+ *
+ * The buffer of a thread serves for requests and for answers.  The offsets put the data of a WRITE and
+ * of a READ at the start of a page:
+ *
+ *   page 0                          | page 1                         | page 2 ...
+ *   ................... [in] [arg]  | data of a WRITE ...
+ *                                     ........................ [out] | body of the answer ...
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+struct dev_thread {
+	struct fuse_front *front;
+	struct slot *slot;
+	int fd; /* a clone of the front's, or the front's own */
+	int epoll;
+	char *buf;
+	size_t buf_size, in_off, out_off;
+	bool eager; /* the last read after an answer found a request */
+};
+
+/* A request that waits for a late thread. */
+struct dev_late {
+	struct late_job job;
+	struct request rq;
+	int fd;
+	uint64_t arg[16]; /* a copy of the fixed argument */
+	char body[4096] __attribute__((aligned(8)));
+};
+
+static void dev_free(struct dev_thread *t)
+{
+	if (!t)
+		return;
+	if (t->buf)
+		(void)munmap(t->buf, t->buf_size); /* it was mapped like this */
+	if (t->epoll >= 0)
+		(void)close(t->epoll);
+	if (t->fd >= 0 && t->fd != t->front->fd)
+		(void)close(t->fd);
+	free(t);
+}
+
+static void dev_freep(struct dev_thread **t)
+{
+	dev_free(*t);
+}
+
+/* A descriptor of its own for one thread; the common one does as well where there is none. */
+static int clone_fd(struct fuse_front *front)
+{
+	int fd CLEANUP_CLOSE = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	uint32_t master = (uint32_t)front->fd;
+
+	if (fd < 0 || ioctl(fd, FUSE_DEV_IOC_CLONE, &master) < 0)
+		return front->fd;
+	return TAKE_FD(fd);
+}
+
+static int watch(int epoll, int fd, uint32_t events)
+{
+	struct epoll_event e = { .events = events, .data = { .fd = fd } };
+
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
+}
+
+static int dev_new(struct fuse_front *front, struct slot *slot, bool first, struct dev_thread **ret)
+{
+	struct dev_thread *t __attribute__((cleanup(dev_freep))) = calloc(1, sizeof(*t));
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	void *buf;
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	t->front = front;
+	t->slot = slot;
+	t->epoll = -1;
+	t->fd = first ? front->fd : clone_fd(front);
+	t->in_off = page - sizeof(struct fuse_in_header) - sizeof(struct fuse_write_in);
+	t->out_off = 2 * page;
+	t->buf_size = 2 * page + front->proto.payload;
+	buf = mmap(NULL, t->buf_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (buf == MAP_FAILED)
+		return -errno;
+	t->buf = buf;
+	t->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (t->epoll < 0)
+		return -errno;
+	r = watch(t->epoll, t->fd, EPOLLIN | EPOLLEXCLUSIVE);
+	if (r == 0)
+		r = watch(t->epoll, front->quit_fd, EPOLLIN);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(t);
+	return 0;
+}
+
+int dev_reply(int fd, struct request *rq, int result)
+{
+	struct fuse_out_header *head = (struct fuse_out_header *)rq->out - 1;
+	size_t body = result > 0 ? (size_t)result : 0;
+	ssize_t n;
+	int r;
+
+	*head = (struct fuse_out_header){
+		.len = (uint32_t)(sizeof(*head) + body),
+		.error = result < 0 ? result : 0,
+		.unique = rq->head.unique,
+	};
+	do {
+		n = write(fd, head, head->len);
+	} while (n < 0 && errno == EINTR);
+	if (n >= 0)
+		return 0;
+	r = -errno;
+	request_undo(rq, result);
+	/* ENOENT: nobody waits for it any more.  ENODEV: the filesystem is gone. */
+	if (r != -ENOENT && r != -ENODEV && !atomic_load(&rq->front->dead))
+		log_warning("the kernel does not take an answer to %s: %s",
+			    fuse_front_op_name(rq->head.opcode), log_errno(r));
+	return r;
+}
+
+static void run_late(struct late_job *job, struct slot *slot)
+{
+	struct dev_late *l = (struct dev_late *)((char *)job - offsetof(struct dev_late, job));
+	int r;
+
+	l->rq.slot = slot;
+	l->rq.call.cancelled = &slot->cancelled;
+	l->rq.late = LATE_IS;
+	r = request_serve(&l->rq);
+	(void)dev_reply(l->fd, &l->rq, r); /* nobody else to tell */
+	free(l);
+}
+
+/* Leave a request to a late thread; false if that cannot be. */
+static bool postpone(struct dev_thread *t, const struct request *rq)
+{
+	struct dev_late *l = malloc(sizeof(*l));
+
+	if (!l)
+		return false;
+	l->job.run = run_late;
+	l->rq = *rq;
+	l->fd = t->fd;
+	memcpy(l->arg, rq->arg, sizeof(l->arg));
+	l->rq.arg = l->arg;
+	l->rq.data = NULL;
+	l->rq.data_len = 0;
+	l->rq.out = l->body + sizeof(struct fuse_out_header);
+	l->rq.out_size = sizeof(l->body) - sizeof(struct fuse_out_header);
+	if (late_pool_add(t->front->seekers, &l->job))
+		return true;
+	free(l);
+	return false;
+}
+
+static void handle(struct dev_thread *t, size_t len)
+{
+	struct request rq = {
+		.front = t->front,
+		.slot = t->slot,
+		.out = t->buf + t->out_off,
+		.out_size = t->buf_size - t->out_off,
+		.late = LATE_MAY,
+	};
+	int r;
+
+	r = request_decode_flat(&rq, t->buf + t->in_off, len);
+	if (r < 0) {
+		request_malformed(&rq, "its length");
+		/* Nobody can be answered, or nobody waits. */
+		if (rq.head.unique == 0 || rq.head.opcode == FUSE_FORGET)
+			return;
+	} else {
+		r = request_serve(&rq);
+	}
+	if (r == REQUEST_LATE) {
+		if (postpone(t, &rq))
+			return;
+		rq.late = LATE_NEVER;
+		r = request_serve(&rq);
+	}
+	if (r == REQUEST_SILENT)
+		return;
+	(void)dev_reply(t->fd, &rq, r); /* logged; the next read tells if all is over */
+}
+
+/* Wait for a request or the word to quit. */
+static int wait_event(struct dev_thread *t)
+{
+	struct epoll_event e;
+
+	if (epoll_wait(t->epoll, &e, 1, -1) < 0 && errno != EINTR)
+		return -errno;
+	return 0;
+}
+
+/* Serve one request, or wait.  1 when there is nothing left to do, or the error that ends it. */
+static int step(struct dev_thread *t)
+{
+	ssize_t n;
+
+	if (!t->eager && !atomic_load_explicit(&t->front->draining, memory_order_relaxed)) {
+		int r = wait_event(t);
+
+		if (r < 0)
+			return r;
+	}
+	n = read(t->fd, t->buf + t->in_off, t->buf_size - t->in_off);
+	if (n == 0)
+		return -ENODEV; /* not what /dev/fuse does; an end all the same */
+	if (n > 0) {
+		handle(t, (size_t)n);
+		/* While requests come one after the other, waiting first would cost a call each;
+		 * when they do not, trying would. */
+		t->eager = atomic_load_explicit(&t->front->running, memory_order_relaxed) == 1;
+		return 0;
+	}
+	t->eager = false;
+	switch (errno) {
+	case EAGAIN:
+		return atomic_load(&t->front->draining) ? 1 : 0;
+	case EINTR:
+	case ENOENT: /* given up by its caller while it was being read */
+		return 0;
+	default:
+		return -errno;
+	}
+}
+
+static void *dev_main(void *arg)
+{
+	struct dev_thread *t = arg;
+	struct fuse_front *front = t->front;
+	int r;
+
+	do {
+		r = step(t);
+	} while (r == 0);
+	if (r < 0)
+		front_ended(front, r);
+	dev_free(t);
+	atomic_fetch_sub(&front->running, 1);
+	return NULL;
+}
+
+int dev_start(struct fuse_front *front, struct slot *slots, pthread_t *threads)
+{
+	int flags = fcntl(front->fd, F_GETFL);
+	int started = 0, r = 0;
+
+	if (flags < 0 || fcntl(front->fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	for (unsigned i = 0; i < front->n_dev; i++) {
+		struct dev_thread *t = NULL;
+
+		r = dev_new(front, &slots[i], i == 0, &t);
+		if (r < 0)
+			break;
+		atomic_fetch_add(&front->running, 1);
+		r = front_thread(&threads[started], dev_main, t);
+		if (r < 0) {
+			atomic_fetch_sub(&front->running, 1);
+			dev_free(t);
+			break;
+		}
+		started++;
+	}
+	if (r < 0 && started > 0)
+		log_warning("only %d of %u threads could be started: %s", started, front->n_dev,
+			    log_errno(r));
+	return started > 0 ? started : r;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Messages to the kernel that nobody asked for: forget what you have cached.
+ *
+ * Dropping attributes takes no lock of the kernel that a request could hold and is safe anywhere.
+ * Dropping data writes dirty pages back, so it waits for WRITEs to be served.  (Dropping a name
+ * takes the lock of its directory, which requests hold: no thread that serves may do that.)
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <sys/uio.h>
+
+#include "base/log.h"
+
+static int notify(struct fuse_front *front, int code, const void *body, size_t len)
+{
+	struct fuse_out_header head = {
+		.len = (uint32_t)(sizeof(head) + len),
+		.error = code,
+		.unique = 0,
+	};
+	struct iovec iov[2] = {
+		{ .iov_base = &head, .iov_len = sizeof(head) },
+		/* writev() only reads. */
+		{ .iov_base = (void *)(uintptr_t)body, .iov_len = len },
+	};
+
+	atomic_fetch_add_explicit(&front->notifications, 1, memory_order_relaxed);
+	if (writev(front->fd, iov, 2) < 0)
+		return -errno;
+	return 0;
+}
+
+int notify_inval_inode(struct fuse_front *front, uint64_t id, int64_t off, int64_t len)
+{
+	struct fuse_notify_inval_inode_out out = { .ino = id, .off = off, .len = len };
+	int r;
+
+	r = notify(front, FUSE_NOTIFY_INVAL_INODE, &out, sizeof(out));
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0 && !atomic_load(&front->dead))
+		log_debug("invalidating an inode: %s", log_errno(r));
+	return r;
+}
+
+void notify_priv_gone(struct fuse_front *front, uint64_t id)
+{
+	/* The mark is taken away first: an answer that shows the bits again sets it again. */
+	if (holds_unmark(front->holds, id, HOLD_PRIV))
+		(void)notify_inval_inode(front, id, -1, 0); /* it was logged */
+}

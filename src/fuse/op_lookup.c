@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* LOOKUP, FORGET, BATCH_FORGET: which objects the kernel comes to know and lets go. */
+#include "internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+int op_lookup(struct request *rq)
+{
+	struct fuse_front *front = rq->front;
+	struct lam_entry entry;
+	const char *name;
+	int r;
+
+	r = request_name(rq, &name);
+	if (r < 0)
+		return r;
+	/* The kernel asks for "." of an id out of a file handle that it has no inode for, of any
+	 * type, and for ".." to connect a directory. */
+	if (strcmp(name, ".") == 0)
+		r = lam_resolve(front->stack, &rq->call, rq->head.nodeid, &entry);
+	else if (strcmp(name, "..") == 0)
+		r = lam_parent(front->stack, &rq->call, rq->head.nodeid, &entry);
+	else
+		r = lam_lookup(front->stack, &rq->call, rq->head.nodeid, name, &entry);
+
+	if (r == -ENOENT && (front->negative_ttl.sec || front->negative_ttl.nsec)) {
+		/* Node id 0 is a name that does not exist, to be remembered. */
+		struct fuse_entry_out out = {
+			.entry_valid = front->negative_ttl.sec,
+			.entry_valid_nsec = front->negative_ttl.nsec,
+		};
+
+		return reply_bytes(rq, &out, sizeof(out));
+	}
+	return r < 0 ? r : reply_entry(rq, &entry, 0);
+}
+
+void front_forget(struct fuse_front *front, uint64_t id, uint64_t n)
+{
+	if (id == 0 || id == LAM_ROOT_ID || n == 0)
+		return;
+	if (holds_drop(front->holds, id, n))
+		lam_forget(front->stack, id);
+}
+
+int op_forget(struct request *rq)
+{
+	const struct fuse_forget_in *in = rq->arg;
+
+	front_forget(rq->front, rq->head.nodeid, in->nlookup);
+	return 0;
+}
+
+int op_batch_forget(struct request *rq)
+{
+	const struct fuse_batch_forget_in *in = rq->arg;
+	struct fuse_forget_one one;
+
+	if (in->count > rq->data_len / sizeof(one)) {
+		request_malformed(rq, "fewer ids than announced");
+		return -EIO;
+	}
+	for (uint32_t i = 0; i < in->count; i++) {
+		memcpy(&one, rq->data + i * sizeof(one), sizeof(one));
+		front_forget(rq->front, one.nodeid, one.nlookup);
+	}
+	return 0;
+}
