@@ -199,6 +199,8 @@ static void classes_of_names(void **state)
 		{ "user.fuseoverlayfs.opaque", XATTR_PRIVATE, XATTR_PRIVATE },
 		{ "user.fuseoverlayfs.override_stat", XATTR_PRIVATE, XATTR_PRIVATE },
 		{ "user.containers.override_stat", XATTR_PRIVATE, XATTR_PRIVATE },
+		{ "security.fuseoverlayfs.override_stat", XATTR_PRIVATE, XATTR_PRIVATE },
+		{ "security.fuseoverlayfs.other", XATTR_PLAIN, XATTR_PLAIN },
 		{ "user.containers.override_stat2", XATTR_PLAIN, XATTR_PLAIN },
 		{ "security.capability", XATTR_PLAIN, XATTR_PLAIN },
 		{ "", XATTR_PLAIN, XATTR_PLAIN },
