@@ -321,8 +321,15 @@ class Ops:
 			p, os.path.dirname(p) or ".")
 
 	def rename(self, old, new, flags=0):
-		return self._do("rename", (old, new, flags), lambda: sysc.renameat2(
-			self.root, old, self.root, new, flags), old, new)
+		def fn():
+			try:
+				sysc.renameat2(self.root, old, self.root, new, flags)
+			except OSError as e:
+				if sysc.ename(e) != "EEXIST" or flags != 0:
+					raise
+				return "ENOTEMPTY"	# POSIX allows both for a full directory
+			return None
+		return self._do("rename", (old, new, flags), fn, old, new)
 
 	def create(self, p, data=b"", mode=0o644, flags=os.O_EXCL):
 		def fn():

@@ -228,25 +228,29 @@ def run_case(c, config, root, ident, program, verbose=False):
 
 
 class Runner:
-	"""Runs cases in children, some at a time, each with a time limit."""
+	"""Does jobs in children, some at a time, each with a time limit.
 
-	def __init__(self, root, program, jobs, verbose=False):
-		self.root, self.program, self.jobs = root, program, jobs
-		self.verbose = verbose
+	A job has a name, a timeout in seconds, and run(ident), which gives None or what is wrong;
+	ident is a directory name that nobody else uses.
+	"""
+
+	def __init__(self, root, parallel):
+		self.root, self.parallel = root, parallel
 		self.running = {}
-		self.passed = self.failed = 0
+		self.took = []
 		self.serial = 0
 
-	def go(self, todo):
-		todo = list(todo)[::-1]
+	def go(self, jobs):
+		todo = list(jobs)[::-1]
 		while todo or self.running:
-			while todo and len(self.running) < self.jobs:
-				self._launch(*todo.pop())
+			while todo and len(self.running) < self.parallel:
+				self._launch(todo.pop())
 			self._reap()
-		print("%d passed, %d failed" % (self.passed, self.failed), flush=True)
-		return 1 if self.failed else 0
 
-	def _launch(self, c, config):
+	def report(self, job, said):
+		raise NotImplementedError
+
+	def _launch(self, job):
 		self.serial += 1
 		ident = "c%d" % self.serial
 		rfd, wfd = os.pipe()
@@ -254,12 +258,11 @@ class Runner:
 		if pid == 0:
 			os.close(rfd)
 			os.setpgid(0, 0)
-			d = run_case(c, config, self.root, ident, self.program,
-				self.verbose)
-			os.write(wfd, (d or "").encode("utf-8", "replace")[:4000])
-			os._exit(1 if d else 0)
+			said = job.run(ident)
+			os.write(wfd, (said or "").encode("utf-8", "replace")[:4000])
+			os._exit(1 if said else 0)
 		os.close(wfd)
-		self.running[pid] = (c, config, ident, rfd, time.monotonic())
+		self.running[pid] = (job, ident, rfd, time.monotonic())
 
 	def _reap(self):
 		try:
@@ -267,21 +270,21 @@ class Runner:
 		except ChildProcessError:
 			pid, status = 0, 0
 		if pid in self.running:
-			c, config, ident, rfd, _ = self.running.pop(pid)
+			job, ident, rfd, t0 = self.running.pop(pid)
+			self.took.append((time.monotonic() - t0, job.name))
 			said = os.read(rfd, 8192).decode("utf-8", "replace")
 			os.close(rfd)
 			if status and not said:
-				said = "the case's own process ended with status %d" % status
-			self._report(c, config, said)
-			return
-		if pid == 0:
+				said = "the job's own process ended with status %d" % status
+			self.report(job, said)
+		elif pid == 0:
 			self._time_out()
 			time.sleep(0.005)
 
 	def _time_out(self):
 		now = time.monotonic()
-		for pid, (c, config, ident, rfd, t0) in list(self.running.items()):
-			if now - t0 < c.timeout:
+		for pid, (job, ident, rfd, t0) in list(self.running.items()):
+			if now - t0 < job.timeout:
 				continue
 			del self.running[pid]
 			os.killpg(pid, signal.SIGKILL)
@@ -290,16 +293,43 @@ class Runner:
 			os.close(rfd)
 			for fs in os.listdir(os.path.join(self.root, "fs")):
 				world.remove_tree(os.path.join(self.root, "fs", fs, ident))
-			self._report(c, config, "not done after %d s" % c.timeout)
+			self.report(job, "not done after %d s" % job.timeout)
 
-	def _report(self, c, config, said):
-		name = "%s[%s]" % (c.name, config)
+
+class CaseJob:
+	"""One case on one configuration."""
+
+	def __init__(self, c, config, root, program, verbose):
+		self.case, self.config, self.root = c, config, root
+		self.program, self.verbose = program, verbose
+		self.name = "%s[%s]" % (c.name, config)
+		self.timeout = c.timeout
+
+	def run(self, ident):
+		return run_case(self.case, self.config, self.root, ident, self.program, self.verbose)
+
+
+class CaseRunner(Runner):
+	"""Prints a line for each case, and a sum."""
+
+	def __init__(self, root, parallel):
+		super().__init__(root, parallel)
+		self.passed = self.failed = 0
+
+	def report(self, job, said):
 		if said:
 			self.failed += 1
-			print("FAIL %s: %s" % (name, said.replace("\n", " ")), flush=True)
+			print("FAIL %s: %s" % (job.name, said.replace("\n", " ")), flush=True)
 		else:
 			self.passed += 1
-			print("ok %s" % name, flush=True)
+			print("ok %s" % job.name, flush=True)
+
+	def finish(self, times):
+		if times:
+			for t, name in sorted(self.took, reverse=True)[:20]:
+				print("%7.2f s  %s" % (t, name))
+		print("%d passed, %d failed" % (self.passed, self.failed), flush=True)
+		return 1 if self.failed else 0
 
 
 def select(pattern, configs):
