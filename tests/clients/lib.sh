@@ -95,7 +95,7 @@ sh_check() {
 # promise KIND WHAT ...: a check of something Lamina promises and its peers do not.
 promise() {
 	if [ -n "${LAMINA_PEER:-}" ]; then
-		echo "# not asked of a peer: $2"
+		[ "$1" = fail ] || echo "# not asked of a peer: $2"
 	else
 		"$@"
 	fi
@@ -225,7 +225,8 @@ userns() {
 	USERNS=$!
 	wait_for 5 bash -c '[ "$(readlink /proc/$1/ns/user)" != "$(readlink /proc/self/ns/user)" ]' - $USERNS ||
 		die "a user namespace"
-	printf '%s\n' "$1" > /proc/$USERNS/uid_map && printf '%s\n' "${2:-$1}" > /proc/$USERNS/gid_map ||
+	# A map must come in one write: cat's, not the shell's.
+	cat <<<"$1" > "/proc/$USERNS/uid_map" && cat <<<"${2:-$1}" > "/proc/$USERNS/gid_map" ||
 		die "maps of a user namespace"
 }
 
