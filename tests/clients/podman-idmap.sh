@@ -1,0 +1,24 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# podman with containers in user namespaces: layers keep the ids of the images, and the program is told
+# uidmapping= and gidmapping= to show them as the ids that the namespace maps back.
+LIMIT=400
+# shellcheck source=tests/clients/podman-lib.sh
+. "$(dirname "$0")/podman-lib.sh"
+
+podman_store
+# What the program is called with, to know that the maps were really used.
+real=$PROG
+cat > recorder <<END
+#!/bin/sh
+echo "\$*" >> $T/calls
+exec $real "\$@"
+END
+chmod +x recorder
+PROG=$T/recorder
+sed -i "s|^mount_program = .*|mount_program = \"$PROG\"|" storage.conf
+RUN_OPTIONS=(--uidmap 0:100000:65536 --gidmap 0:200000:65536)
+podman_story
+equal "the program was given a map" "$(grep -c 'uidmapping=0:100000:65536,gidmapping=0:200000:65536' calls | sed 's/^[1-9].*/yes/')" yes
+finish
