@@ -18,7 +18,11 @@ END
 chmod +x recorder
 PROG=$T/recorder
 sed -i "s|^mount_program = .*|mount_program = \"$PROG\"|" storage.conf
+# Where the kernel can id-map a mount, podman 4.3 id-maps the lower layers itself and forgets the upper
+# one, which then fits no container.  It keeps in its run directory whether the kernel can.
+mkdir -p run/overlay
+touch run/overlay/idmapped-lower-dir-false
 RUN_OPTIONS=(--uidmap 0:100000:65536 --gidmap 0:200000:65536)
 podman_story
-equal "the program was given a map" "$(grep -c 'uidmapping=0:100000:65536,gidmapping=0:200000:65536' calls | sed 's/^[1-9].*/yes/')" yes
+check "the program was given the map" grep -q 'uidmapping=:\?0:100000:65536,gidmapping=:\?0:200000:65536' calls
 finish
