@@ -5,7 +5,7 @@
 # handed an open, already mounted FUSE descriptor as /dev/fd/N.  The caller polls the mount table; at the
 # end it unmounts, and sends SIGTERM to a program that does not end.
 LIMIT=90
-# shellcheck source=tests/clients/lib.sh
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need nsenter unshare findmnt gcc
 
@@ -84,7 +84,7 @@ sample
 unshare --user --map-root-user --mount sleep 600 &
 ns=$!
 wait_for 5 grep -q '^ *0 *0 *1$' /proc/$ns/gid_map || die "a user namespace"
-into=(nsenter --target $ns --user --mount --preserve-credentials --
+into=(nsenter --target "$ns" --user --mount --preserve-credentials --
 	sh -c 'cd "$0" && exec "$@"' "$T")
 "${into[@]}" "$PROG" -f -o "allow_other,$layers,noacl" s/mnt 2> err &
 pid=$!

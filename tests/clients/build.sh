@@ -4,7 +4,7 @@
 # A day's work in an overlay, done side by side on a plain directory: compile a C program with make -j2, archive
 # and unpack, copy, search, rename, remove.  Both must end up the same.
 LIMIT=240
-# shellcheck source=tests/clients/lib.sh
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need gcc make tar cp find
 
@@ -44,7 +44,7 @@ project() {
 	ln "$1/share/file1" "$1/share/deep/hard2"
 	ln -s ../src "$1/share/link"
 	ln -s nowhere "$1/share/dangling"
-	touch "$1/share/deep/er/and/deeper/"{" with space",$'new\nline',"ünïcode",-dash,"q'uote"}
+	(cd "$1/share/deep/er/and/deeper" && touch " with space" $'new\nline' "ünïcode" ./-dash "q'uote")
 	chmod 444 "$1/share/file2"
 	mkdir "$1/share/ro" && touch "$1/share/ro/f" && chmod 555 "$1/share/ro"
 	truncate -s 10M "$1/share/sparse"
@@ -60,9 +60,9 @@ same_tree "as copied" plain s/mnt
 # both WHAT SCRIPT: run in the overlay and in the plain directory; what it prints must be the same.
 both() {
 	local a b ra rb
-	a=$(cd s/mnt && timeout -k 5 100 bash -ec "$2" 2>&1)
+	a=$(cd s/mnt && timeout -k 5 $((100 * FACTOR)) bash -ec "$2" 2>&1)
 	ra=$?
-	b=$(cd plain && timeout -k 5 100 bash -ec "$2" 2>&1)
+	b=$(cd plain && timeout -k 5 $((100 * FACTOR)) bash -ec "$2" 2>&1)
 	rb=$?
 	if [ $ra = $rb ] && [ "$a" = "$b" ]; then pass "$1"; else
 		fail "$1" "overlay (status $ra): $a" "plain (status $rb): $b"; fi

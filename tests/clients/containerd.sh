@@ -4,7 +4,7 @@
 # containerd's snapshotter (nerdctl, k3s, buildkit): it runs the system's mount.fuse3 with -t PROG, which
 # joins the options and adds its own; and probes with a real mount of two lowers and no upper.
 LIMIT=60
-# shellcheck source=tests/clients/lib.sh
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need mount.fuse3 findmnt
 

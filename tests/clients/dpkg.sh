@@ -5,7 +5,7 @@
 # directories are in the lower layer.  dpkg renames and hard-links everything it replaces, turns
 # directories into symlinks, and syncs; a container image is built by little else.
 LIMIT=180
-# shellcheck source=tests/clients/lib.sh
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need dpkg dpkg-deb dpkg-query
 

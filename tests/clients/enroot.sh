@@ -5,7 +5,7 @@
 # told to write `.wh.` files as whiteouts.  Once mounted, any path to a layer leads back into the mount:
 # a server that follows one waits for itself for ever.
 LIMIT=60
-# shellcheck source=tests/clients/lib.sh
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need findmnt umount
 

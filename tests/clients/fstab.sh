@@ -4,7 +4,7 @@
 # The forms of mount(8): `mount -t fuse.lamina`, `mount -t lamina`, lines of fstab with `mount -a` and
 # with the options that only mount(8) and systemd understand, and `mount -t fuse PROG#source`.
 LIMIT=60
-# shellcheck source=tests/clients/lib.sh
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need mount findmnt mount.fuse3
 

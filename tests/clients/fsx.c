@@ -29,7 +29,7 @@
 #define HISTORY 40u
 
 static const char *path;
-static unsigned char *model;	/* what the file must hold; zero from model_size on */
+static unsigned char *model; /* what the file must hold; zero from model_size on */
 static unsigned char *scratch;
 static size_t model_size, limit = 512 * 1024;
 static int rw_fd = -1, ro_fd = -1;
@@ -52,8 +52,7 @@ static size_t below(size_t n)
 	return n ? (size_t)(rng() % n) : 0;
 }
 
-__attribute__((format(printf, 1, 2)))
-static void note(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static void note(const char *format, ...)
 {
 	va_list ap;
 
@@ -62,8 +61,7 @@ static void note(const char *format, ...)
 	va_end(ap);
 }
 
-__attribute__((noreturn, format(printf, 1, 2)))
-static void differ(const char *format, ...)
+__attribute__((noreturn, format(printf, 1, 2))) static void differ(const char *format, ...)
 {
 	va_list ap;
 	unsigned long i;
@@ -99,8 +97,8 @@ static void compare(const char *how, const unsigned char *got, size_t off, size_
 
 	for (i = 0; i < len; i++)
 		if (got[i] != model[off + i])
-			differ("%s at %zu+%zu: byte %zu is %02x, not %02x", how, off, len, off + i, got[i],
-			       model[off + i]);
+			differ("%s at %zu+%zu: byte %zu is %02x, not %02x", how, off, len, off + i,
+			       got[i], model[off + i]);
 }
 
 static void compare_size(void)
@@ -226,7 +224,8 @@ static void op_map_read(void)
 	region(&off, &len, model_size);
 	page = off & ~(size_t)4095;
 	note("mapped read %zu+%zu", off, len);
-	p = mmap(NULL, off - page + len, PROT_READ, below(2) ? MAP_SHARED : MAP_PRIVATE, ro_fd, (off_t)page);
+	p = mmap(NULL, off - page + len, PROT_READ, below(2) ? MAP_SHARED : MAP_PRIVATE, ro_fd,
+		 (off_t)page);
 	if (p == MAP_FAILED)
 		differ("mmap: %s", strerror(errno));
 	compare("mapped read", p + (off - page), off, len);
@@ -271,7 +270,7 @@ static void op_fallocate(void)
 	region(&off, &len, limit);
 	note("%s %zu+%zu", kinds[k].name, off, len);
 	if (fallocate(rw_fd, kinds[k].mode, (off_t)off, (off_t)len) < 0) {
-		if (errno == EOPNOTSUPP)	/* the filesystem below may not have it */
+		if (errno == EOPNOTSUPP) /* the filesystem below may not have it */
 			return;
 		differ("%s: %s", kinds[k].name, strerror(errno));
 	}
@@ -293,7 +292,7 @@ static void op_copy_range(void)
 	region(&from, &len, model_size);
 	to = below(limit - len);
 	if (to < from + len && from < to + len)
-		return;		/* ranges that overlap are an error */
+		return; /* ranges that overlap are an error */
 	note("copy_file_range %zu+%zu -> %zu", from, len, to);
 	in = (off_t)from;
 	out = (off_t)to;
@@ -323,7 +322,8 @@ static void op_seek(void)
 		differ("SEEK_DATA from %zu gave %lld", off, (long long)data);
 	for (i = off; i < (data < 0 ? model_size : (size_t)data); i++)
 		if (model[i])
-			differ("SEEK_DATA from %zu gave %lld, but byte %zu is not zero", off, (long long)data, i);
+			differ("SEEK_DATA from %zu gave %lld, but byte %zu is not zero", off,
+			       (long long)data, i);
 	hole = lseek(ro_fd, (off_t)off, SEEK_HOLE);
 	if (hole < (off_t)off || (size_t)hole > model_size)
 		differ("SEEK_HOLE from %zu gave %lld", off, (long long)hole);
@@ -343,9 +343,9 @@ static void op_reopen(void)
 }
 
 static void (*const operations[])(void) = {
-	op_read, op_read, op_read, op_write, op_write, op_write, op_append, op_truncate,
-	op_map_read, op_map_read, op_map_write, op_map_write, op_fallocate, op_fallocate,
-	op_copy_range, op_seek, op_sync, op_reopen,
+	op_read,      op_read,	    op_read,	   op_write,	op_write,     op_write,
+	op_append,    op_truncate,  op_map_read,   op_map_read, op_map_write, op_map_write,
+	op_fallocate, op_fallocate, op_copy_range, op_seek,	op_sync,      op_reopen,
 };
 
 static void load(void)

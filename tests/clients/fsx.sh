@@ -5,7 +5,7 @@
 # with a model in memory at every step; alone, several at once, with a reader that stays open from before
 # the copy-up, with holes, and through fio's verification.
 LIMIT=200
-# shellcheck source=tests/clients/lib.sh
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need gcc fio
 

@@ -5,7 +5,7 @@
 # a clone made inside.  git's index remembers inode numbers and times, so it notices objects that change
 # their identity: after a copy-up, a remount, or a dropped cache nothing may look modified.
 LIMIT=180
-# shellcheck source=tests/clients/lib.sh
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need git
 

@@ -8,6 +8,7 @@
 #
 #   LAMINA_MOUNT     the program under test; default build/lamina-mount of this repository
 #   LAMINA_PEER=1    the program is some other overlay: ask only what any drop-in must do
+#   LAMINA_TIME_FACTOR   stretches all time limits (a program under sanitizers is slow)
 #   LIMIT            seconds the whole test may take; a test sets it before sourcing this file
 #   KEEP=1           leave the work directory for a look
 #
@@ -19,6 +20,11 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 PROG=$(realpath -m "${LAMINA_MOUNT:-$ROOT/build/lamina-mount}" -s)
 NAME=$(basename "$0" .sh)
+FACTOR=${LAMINA_TIME_FACTOR:-1}
+case $FACTOR in
+*.*) FACTOR=$((${FACTOR%%.*} + 1)) ;;	# the shell counts in whole numbers
+esac
+LIMIT=$((${LIMIT:-120} * FACTOR))
 export LC_ALL=C
 
 if [ -z "${CLIENTS_INSIDE:-}" ]; then
@@ -26,11 +32,11 @@ if [ -z "${CLIENTS_INSIDE:-}" ]; then
 	[ -x "$PROG" ] || { echo "$NAME: no program to test at $PROG"; exit 1; }
 	T=$(mktemp -d "${TMPDIR:-/var/tmp}/lamina-$NAME.XXXXXX") || exit 1
 	chmod 755 "$T"
-	CLIENTS_INSIDE=1 T=$T timeout -k 15 "${LIMIT:-120}" \
+	CLIENTS_INSIDE=1 T=$T timeout -k 15 "$LIMIT" \
 		unshare --mount --propagation private --pid --fork --kill-child=KILL --mount-proc \
 		bash "$(realpath "$0")" "$@" </dev/null
 	rc=$?
-	[ $rc -lt 124 ] || echo "not ok - $NAME was stopped after ${LIMIT:-120} s (status $rc)"
+	[ $rc -lt 124 ] || echo "not ok - $NAME was stopped after $LIMIT s (status $rc)"
 	[ -n "${KEEP:-}" ] || { chattr -R -f -ia "$T"; rm -rf --one-file-system "$T"; } 2>/dev/null
 	[ $rc = 0 ] || exit 1
 	exit 0
@@ -60,7 +66,7 @@ limited() {
 	if [ "$(type -t "$1")" = function ]; then
 		"$@"
 	else
-		timeout -k 5 60 "$@"
+		timeout -k 5 $((60 * FACTOR)) "$@"
 	fi
 }
 
@@ -127,7 +133,7 @@ die() {
 
 # wait_for SECONDS COMMAND...: until the command succeeds.
 wait_for() {
-	local tenths=$(($1 * 10))
+	local tenths=$(($1 * 10 * FACTOR))
 	shift
 	while [ $tenths -gt 0 ]; do
 		"$@" >/dev/null 2>&1 && return 0
@@ -155,7 +161,7 @@ gone() {
 overlay() {
 	local d=$1 opts=${2:+,$2} mnt=${3:-$1/mnt} said rc
 	mkdir -p "$d"/{lower,upper,work} "$mnt"
-	said=$(timeout -k 5 30 "$PROG" -o \
+	said=$(timeout -k 5 $((30 * FACTOR)) "$PROG" -o \
 		"lowerdir=${LOWER:-$d/lower},upperdir=$d/upper,workdir=$d/work$opts" "$mnt" 2>&1)
 	rc=$?
 	[ $rc = 0 ] || die "mount of $d" "status $rc" "$said"
@@ -166,7 +172,7 @@ overlay() {
 # unmount MOUNTPOINT: cleanly, not lazily; a file left open by anybody is a mistake.
 unmount() {
 	local out
-	if out=$(timeout -k 5 30 umount "$1" 2>&1); then :; else
+	if out=$(timeout -k 5 $((30 * FACTOR)) umount "$1" 2>&1); then :; else
 		fail "unmount of $1" "$out"
 		umount -l "$1"
 	fi
@@ -234,5 +240,5 @@ userns() {
 }
 
 as_inside() {
-	timeout -k 5 60 nsenter --user --target "$USERNS" --setuid 0 --setgid 0 -- "$@"
+	timeout -k 5 $((60 * FACTOR)) nsenter --user --target "$USERNS" --setuid 0 --setgid 0 -- "$@"
 }

@@ -4,7 +4,7 @@
 # An overlay as a layer of another: the program over itself, over the kernel's overlayfs and over
 # squashfs; as lower layer and, for the program over itself, as upper.
 LIMIT=120
-# shellcheck source=tests/clients/lib.sh
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need mksquashfs mount
 

@@ -4,7 +4,7 @@
 # podman with containers in user namespaces: layers keep the ids of the images, and the program is told
 # uidmapping= and gidmapping= to show them as the ids that the namespace maps back.
 LIMIT=400
-# shellcheck source=tests/clients/podman-lib.sh
+# shellcheck source=podman-lib.sh
 . "$(dirname "$0")/podman-lib.sh"
 
 podman_store

@@ -4,7 +4,7 @@
 # podman with the program as its mount_program: a store of its own, images made from nothing but busybox, no
 # network, no cgroups.  podman_story does the whole round; the tests differ in the options of the store and
 # of the containers.
-# shellcheck source=tests/clients/lib.sh
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need podman runc busybox conmon setcap getcap tar
 
@@ -66,7 +66,7 @@ base_image() {
 
 # A podman that is slow must not be stopped by the limit of a check.
 pod() {
-	timeout -k 10 "${POD_LIMIT:-100}" podman --log-level=error "$@"
+	timeout -k 10 $((100 * FACTOR)) podman --log-level=error "$@"
 }
 
 pod_run() {
@@ -126,7 +126,7 @@ written
 fifo'
 
 podman_story() {
-	local out id
+	local out
 	base_image
 	write_containerfile
 	out=$(pod info --format '{{.Store.GraphDriverName}} {{.Store.GraphOptions}}' 2>&1)
@@ -170,7 +170,8 @@ podman_story() {
 	file_capabilities
 	check "rmi of the rest" pod rmi -f -a
 	equal "nothing stays mounted" "$(findmnt -rn -o TARGET | grep "^$T/store/.*/merged")" ""
-	equal "no layer is left" "$(ls "$T/store/overlay" | grep -c '^[0-9a-f]\{64\}$')" 0
+	equal "no layer is left" \
+		"$(find "$T/store/overlay" -mindepth 1 -maxdepth 1 -regex '.*/[0-9a-f]*' | wc -l)" 0
 }
 
 # A file capability set inside a layer comes out of the image again.  setcap runs outside, in the mounted tree

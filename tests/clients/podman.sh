@@ -3,7 +3,7 @@
 #
 # podman as it comes: import, build, run, commit, diff, cp, export, save, load, rmi.
 LIMIT=400
-# shellcheck source=tests/clients/podman-lib.sh
+# shellcheck source=podman-lib.sh
 . "$(dirname "$0")/podman-lib.sh"
 
 podman_store

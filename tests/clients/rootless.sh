@@ -4,7 +4,7 @@
 # An ordinary user, twice: mounting through the set-uid fusermount3, and as root of a user namespace of
 # his own (`unshare -Urm`).  What he leaves in upper, he finds again after a remount.
 LIMIT=120
-# shellcheck source=tests/clients/lib.sh
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need setpriv fusermount3 unshare getfattr
 

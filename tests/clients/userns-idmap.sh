@@ -5,7 +5,7 @@
 # xattr_permissions=2, where owner and mode are kept in user.containers.override_stat because whoever
 # serves the layers may not chown.
 LIMIT=90
-# shellcheck source=tests/clients/lib.sh
+# shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need getfattr setfattr unshare nsenter
 
