@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs one workload on all targets, in turns, and collects samples.
 
-The machine may be busy with other things.  So the targets take turns within a round (A B C, then B C A, ...), all
-that is computed are medians over the rounds, and the spread is shown beside them.
+The machine may be busy with other things.  So the targets take turns within a round (A B C, then
+B C A, ...), all that is computed are medians over the rounds, and the spread is shown beside them.
 """
 
 import os
@@ -38,14 +38,16 @@ class Result:
         return statistics.median(s.wall for s in self.samples) if self.samples else None
 
     def cpu(self):
-        return statistics.median(s.client + s.server for s in self.samples) if self.samples else None
+        return statistics.median(s.client + s.server
+                                 for s in self.samples) if self.samples else None
 
     def server(self):
         return statistics.median(s.server for s in self.samples) if self.samples else None
 
     def spread(self):
         """Half the distance of the quartiles, as a part of the median."""
-        values = sorted(s.client + s.server if self.workload.by_cpu else s.wall for s in self.samples)
+        values = sorted(s.client + s.server if self.workload.by_cpu else s.wall
+                        for s in self.samples)
         if len(values) < 2 or not statistics.median(values):
             return None
         low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -131,7 +133,8 @@ class Runner:
         server = targets.cpu_seconds(target.servers)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         start = time.perf_counter()
-        child = subprocess.Popen(["bash", "-o", "pipefail", "-c", command], cwd=target.root, env=self.env,
+        child = subprocess.Popen(["bash", "-o", "pipefail", "-c", command], cwd=target.root,
+                                 env=self.env,
                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                  stderr=subprocess.PIPE, start_new_session=True)
         try:
@@ -143,6 +146,7 @@ class Runner:
         wall = time.perf_counter() - start
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if child.returncode:
-            raise targets.SetupError(f"status {child.returncode}: {err.decode(errors='replace').strip()[:300]}")
+            said = err.decode(errors="replace").strip()[:300]
+            raise targets.SetupError(f"status {child.returncode}: {said}")
         client = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return Sample(wall, client, targets.cpu_seconds(target.servers) - server)

@@ -26,7 +26,7 @@ def base_of(target, line):
 
 
 def value(result):
-    """Seconds to compare by: CPU time where waiting for the disk or for other users would drown the rest."""
+    """Seconds to compare by: CPU time where waiting for the disk would drown the rest."""
     return result.cpu() if result.workload.by_cpu else result.wall()
 
 
@@ -77,8 +77,9 @@ def print_table(results, names):
     for (workload, phase), line in table.items():
         lines.append([workload, phase, *(cell(n, line) for n in names)])
     print_columns(lines)
-    print(f"\n{BASE}: the median time; the others: ratio to {BASE} (volatile mounts to {BASE}-volatile); "
-          "± half the distance\nof the quartiles; 'ok' an aim reached, '>N' missed.\n")
+    print(f"\n{BASE}: the median time; the others: ratio to {BASE} (volatile mounts to "
+          f"{BASE}-volatile);\n± half the distance of the quartiles; 'ok' an aim reached, "
+          "'>N' missed.\n")
 
     lines = [["CPU, client + server", "phase", *names]]
     for (workload, phase), line in table.items():
@@ -96,7 +97,8 @@ def print_table(results, names):
 def cpu_cell(result):
     if result is None or result.error or not result.samples:
         return "-"
-    return f"{result.cpu() * 1e3:.0f} ms" + (f" ({result.server() * 1e3:.0f})" if result.server() else "")
+    server = f" ({result.server() * 1e3:.0f})" if result.server() else ""
+    return f"{result.cpu() * 1e3:.0f} ms{server}"
 
 
 def layers_cost(table, names):
@@ -106,7 +108,8 @@ def layers_cost(table, names):
             continue
         for name in names:
             if name in few and name in many and few[name].wall() and many[name].wall():
-                yield f"20 layers against 3, {kind}, first: {name} {many[name].wall() / few[name].wall():.2f}"
+                cost = many[name].wall() / few[name].wall()
+                yield f"20 layers against 3, {kind}, first: {name} {cost:.2f}"
 
 
 def print_columns(lines):
@@ -125,7 +128,8 @@ def machine():
             if line.startswith("model name"):
                 model = line.split(":", 1)[1].strip()
                 break
-    return {"kernel": platform.release(), "cpu": model, "cpus": os.cpu_count(), "load": os.getloadavg()[0]}
+    return {"kernel": platform.release(), "cpu": model, "cpus": os.cpu_count(),
+            "load": os.getloadavg()[0]}
 
 
 def write_json(path, results, settings):
@@ -134,7 +138,8 @@ def write_json(path, results, settings):
         out["results"].append({
             "workload": r.workload.name, "phase": phase, "target": target, "error": r.error,
             "operations": r.workload.per, "memory_bytes": r.peak_memory(),
-            "median_s": r.wall(), "cpu_s": r.cpu(), "server_cpu_s": r.server(), "spread": r.spread(),
+            "median_s": r.wall(), "cpu_s": r.cpu(), "server_cpu_s": r.server(),
+            "spread": r.spread(),
             "samples": [{"wall_s": s.wall, "client_cpu_s": s.client, "server_cpu_s": s.server}
                         for s in r.samples],
         })
@@ -174,17 +179,21 @@ def write_svg(path, results, names):
     tick = low
     while tick <= high * 1.001:
         strong = ' stroke-width="1.5"' if tick == 1 else ' stroke-opacity="0.25"'
-        grid.append(f'<line x1="{x(tick):.1f}" y1="{top - 8}" x2="{x(tick):.1f}" y2="{y}" stroke="#404040"{strong}/>')
+        grid.append(f'<line x1="{x(tick):.1f}" y1="{top - 8}" x2="{x(tick):.1f}" y2="{y}" '
+                    f'stroke="#404040"{strong}/>')
         grid.append(text(x(tick), top - 12, f"{tick:g}", "middle", 10))
         tick *= 2
-    legend, at = [text(8, 18, "time as a ratio to the kernel's overlayfs (logarithmic; less is faster)", "start", 13)], left
+    legend = [text(8, 18, "time as a ratio to the kernel's overlayfs (logarithmic; less is faster)",
+                   "start", 13)]
+    at = left
     for name in shown:
-        legend.append(f'<rect x="{at}" y="26" width="10" height="10" fill="{colour(name, shown)}"/>')
+        legend.append(f'<rect x="{at}" y="26" width="10" height="10" '
+                      f'fill="{colour(name, shown)}"/>')
         legend.append(text(at + 14, 35, name, "start"))
         at += 30 + 7 * len(name)
     with open(path, "w", encoding="utf-8") as f:
-        f.write(f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 60}" height="{y + 10}" '
-                f'font-family="sans-serif">\n<rect width="100%" height="100%" fill="#ffffff"/>\n')
+        f.write(f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 60}" '
+                f'height="{y + 10}" font-family="sans-serif">\n<rect width="100%" height="100%" fill="#ffffff"/>\n')
         f.write("\n".join(legend + grid + body) + "\n</svg>\n")
 
 
@@ -195,5 +204,5 @@ def colour(name, shown):
 
 
 def text(x, y, content, anchor, size=11):
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="#202020">' \
-           f'{html.escape(content)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" ' \
+           f'fill="#202020">{html.escape(content)}</text>'

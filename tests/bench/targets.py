@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is measured: the plain filesystem, the kernel's overlayfs, and programs that serve an overlay.
+"""What is measured: the plain filesystem, the kernel's overlayfs, programs that serve an overlay.
 
 A target is set up anew for each measurement with an upper layer of its own and torn down after it.
 """
@@ -72,7 +72,8 @@ class Target:
         if self.options:
             options += "," + self.options
         before = processes()
-        result = subprocess.run(self.command(options), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        result = subprocess.run(self.command(options), stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, timeout=60, check=False)
         if result.returncode or not os.path.ismount(self.root):
             raise SetupError(f"{self.name}: {result.stdout.decode(errors='replace').strip()}")
@@ -82,7 +83,8 @@ class Target:
         raise NotImplementedError
 
     def down(self):
-        result = subprocess.run(["umount", self.root], stderr=subprocess.PIPE, timeout=60, check=False)
+        result = subprocess.run(["umount", self.root], stderr=subprocess.PIPE, timeout=60,
+                                check=False)
         if result.returncode:
             subprocess.run(["umount", "-l", self.root], check=False)
         deadline = time.monotonic() + 20

@@ -67,8 +67,8 @@ class Forest:
         return Tree([flat], flat)
 
     def spread(self, n_layers):
-        """The big tree over layers: most in the lowest, the rest over the others, and 4% of the files in
-        two layers, the lower version never seen."""
+        """The big tree over layers: most in the lowest, the rest over the others, and 4% of the
+        files in two layers, the lower version never seen."""
         flat = self.get("flat").flat
         dirs, files = self.big_names()
         rng = random.Random(n_layers)
@@ -95,7 +95,8 @@ class Forest:
         for i in range(n):
             write_file(f"{layer}/module{i % 40}/part{i % 400}/source{i}.c", 500 + i % 3000)
         env = dict(os.environ, HOME=self.base, GIT_CONFIG_NOSYSTEM="1")
-        for command in (["init", "-q"], ["config", "gc.auto", "0"], ["config", "core.checkStat", "minimal"],
+        for command in (["init", "-q"], ["config", "gc.auto", "0"],
+                        ["config", "core.checkStat", "minimal"],
                         ["config", "core.trustctime", "false"], ["config", "user.name", "bench"],
                         ["config", "user.email", "bench@example.org"], ["add", "-A"],
                         ["commit", "-qm", "all"]):
@@ -138,7 +139,7 @@ class Forest:
         os.makedirs(f"{layer}/src", exist_ok=True)
         n = 60
         with open(f"{layer}/src/all.h", "w", encoding="ascii") as f:
-            f.write("#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n")
+            f.writelines(f"#include <{h}.h>\n" for h in ("stdio", "stdlib", "string", "unistd"))
             f.writelines(f"int f{i}(int x);\n" for i in range(n))
         for i in range(n):
             with open(f"{layer}/src/f{i}.c", "w", encoding="ascii") as f:

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# apptainer: the program runs in the foreground, as root or through nsenter in a user namespace, or is
-# handed an open, already mounted FUSE descriptor as /dev/fd/N.  The caller polls the mount table; at the
-# end it unmounts, and sends SIGTERM to a program that does not end.
+# apptainer: the program runs in the foreground, as root or through nsenter in a user namespace,
+# or is handed an open, already mounted FUSE descriptor as /dev/fd/N.  The caller polls the mount
+# table; at the end it unmounts, and sends SIGTERM to a program that does not end.
 LIMIT=90
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -26,8 +26,8 @@ work_in() {
 	local m=$1
 	shift
 	equal "reading" "$("$@" cat "$m/file")" below
-	check "writing and removing" "$@" sh -ec \
-		"echo new > $m/new; echo more >> $m/file; rm -r $m/dir; mkdir $m/dir; [ -z \"\$(ls $m/dir)\" ]"
+	check "writing and removing" "$@" sh -ec 'cd "$0"; echo new > new; echo more >> file
+		rm -r dir; mkdir dir; [ -z "$(ls dir)" ]' "$m"
 	equal "in upper" "$(cat s/upper/file)" below$'\n'more
 }
 

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# containerd's snapshotter (nerdctl, k3s, buildkit): it runs the system's mount.fuse3 with -t PROG, which
-# joins the options and adds its own; and probes with a real mount of two lowers and no upper.
+# containerd's snapshotter (nerdctl, k3s, buildkit): it runs the system's mount.fuse3 with -t
+# PROG, which joins the options and adds its own; and probes with a real mount of two lowers and
+# no upper.
 LIMIT=60
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -16,7 +17,8 @@ chown -R 1000:1000 lower1 lower2
 untouched lower2
 
 # The probe.
-check "probe: two lowers, no upper" mount.fuse3 overlay "$T/mnt" -o "lowerdir=$T/lower2:$T/lower1" -t "$PROG"
+check "probe: two lowers, no upper" mount.fuse3 overlay "$T/mnt" -o \
+	"lowerdir=$T/lower2:$T/lower1" -t "$PROG"
 equal "both layers show" "$(cd mnt && echo *)" "dir one two"
 check_not "it is read-only" touch mnt/x
 equal "and says EROFS" "$(touch mnt/x 2>&1 | grep -c 'Read-only file system')" 1
@@ -30,15 +32,17 @@ snapshot() {
 check "a snapshot" snapshot
 sh_check "a file is written" 'echo new > mnt/new; [ "$(cat upper/new)" = new ]'
 sh_check "a lower file is removed" 'rm mnt/two; [ ! -e mnt/two ]'
-sh_check "a device node is made and works" 'mknod -m 666 mnt/null c 1 3; echo x > mnt/null; [ -c mnt/null ]'
+sh_check "a device node is made and works" 'mknod -m 666 mnt/null c 1 3; echo x > mnt/null;
+	[ -c mnt/null ]'
 sh_check "set-uid programs stay so" 'cp /bin/true mnt/suid; chmod 4755 mnt/suid; [ -u mnt/suid ]'
-equal "suid and dev are allowed" "$(findmnt -n -o OPTIONS -M "$T/mnt" | tr , '\n' | grep -cE '^(nosuid|nodev)$')" 0
+equal "suid and dev are allowed" \
+	"$(findmnt -n -o OPTIONS -M "$T/mnt" | tr , '\n' | grep -cE '^(nosuid|nodev)$')" 0
 unmount mnt
 rm -rf upper work
 mkdir upper work
 
-# Snapshots with id maps.  Layers hold the numbers that the container sees; the mount shows them as the
-# numbers they have outside, and its user namespace maps them back.
+# Snapshots with id maps.  Layers hold the numbers that the container sees; the mount shows them
+# as the numbers they have outside, and its user namespace maps them back.
 rm -rf upper work lower2
 mkdir -p upper work lower2/dir
 echo two > lower2/dir/file

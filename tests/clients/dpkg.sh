@@ -1,15 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# dpkg in an overlay: unpack, install, upgrade, remove and purge packages whose files, hard links and
-# directories are in the lower layer.  dpkg renames and hard-links everything it replaces, turns
-# directories into symlinks, and syncs; a container image is built by little else.
+# dpkg in an overlay: unpack, install, upgrade, remove and purge packages whose files, hard links
+# and directories are in the lower layer.  dpkg renames and hard-links everything it replaces,
+# turns directories into symlinks, and syncs; a container image is built by little else.
 LIMIT=180
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need dpkg dpkg-deb dpkg-query
 
-# package VERSION: a package of 300 files, 40 of them hard links, diversions of type between versions.
+# package VERSION: a package of 300 files, 40 of them hard links, diversions of type between
+# versions.
 package() {
 	local p=pkg$1
 	mkdir -p "$p"/{DEBIAN,etc,usr/bin,usr/lib/demo/plugins,usr/share/doc/demo,var/lib/demo}

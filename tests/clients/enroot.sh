@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# enroot: the program runs in the foreground, its mount covers the very layers it is made of, and it is
-# told to write `.wh.` files as whiteouts.  Once mounted, any path to a layer leads back into the mount:
-# a server that follows one waits for itself for ever.
+# enroot: the program runs in the foreground, its mount covers the very layers it is made of, and
+# it is told to write `.wh.` files as whiteouts.  Once mounted, any path to a layer leads back
+# into the mount: a server that follows one waits for itself for ever.
 LIMIT=60
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -28,7 +28,8 @@ equal "the tree shows" "$(cd R && echo *)" "dir empty file gone link"
 equal "reading" "$(cat R/dir/file R/link)" "below"$'\n'"below"
 sh_check "copy-up" 'echo more >> R/dir/file; [ "$(cat R/dir/file)" = below$'"'\\n'"'more ]'
 sh_check "create" 'echo new > R/new; mkdir R/d; ln R/new R/d/hard; ln -s x R/d/soft'
-sh_check "attributes" 'chmod 600 R/file; chown 3:4 R/file; touch -d @77 R/file; setfattr -n user.x -v 1 R/file'
+sh_check "attributes" 'chmod 600 R/file; chown 3:4 R/file; touch -d @77 R/file;
+	setfattr -n user.x -v 1 R/file'
 check "attributes of a symlink" chown -h 3:4 R/link
 check "statfs" df R
 sh_check "remove" 'rm R/link'
@@ -39,11 +40,10 @@ sh_check "make a directory where one was removed" 'mkdir R/gone; [ -z "$(ls R/go
 equal "a whiteout is a .wh. file" "$(stat -c '%F %s' view/upper/.wh.link)" "regular empty file 0"
 equal "and no other kind is there" "$(find view/upper -type c)" ""
 equal "whiteouts do not show" "$(find R -name '.wh.*')" ""
-[ "$(cat view/lower/link)" = below ] && pass "the lower layer has what was removed" ||
-	fail "the lower layer has what was removed"
+equal "the lower layer has what was removed" "$(cat view/lower/link)" below
 
 check "umount" umount R
-wait_for 10 gone $server && pass "the program ends after umount" || fail "the program ends after umount"
+check "the program ends after umount" wait_for 10 gone $server
 wait $server
 equal "with status 0" $? 0
 promise equal "having said nothing" "$(cat err)" ""
@@ -53,6 +53,7 @@ equal "the layers show again" "$(cd R && echo *)" "lower upper work"
 unset FUSE_OVERLAYFS_DISABLE_OVL_WHITEOUT
 mkdir mnt
 check "mounted again, elsewhere" "$PROG" -o lowerdir=R/lower,upperdir=R/upper,workdir=R/work mnt
-equal "as it was left" "$(cd mnt && echo * && cat newer && ls gone)" "dir e empty file gone newer"$'\n'new
+equal "as it was left" "$(cd mnt && echo * && cat newer && ls gone)" \
+	"dir e empty file gone newer"$'\n'new
 unmount mnt
 finish

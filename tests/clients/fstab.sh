@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The forms of mount(8): `mount -t fuse.lamina`, `mount -t lamina`, lines of fstab with `mount -a` and
-# with the options that only mount(8) and systemd understand, and `mount -t fuse PROG#source`.
+# The forms of mount(8): `mount -t fuse.lamina`, `mount -t lamina`, lines of fstab with `mount -a`
+# and with the options that only mount(8) and systemd understand, and `mount -t fuse PROG#source`.
 LIMIT=60
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -32,7 +32,8 @@ helper() {
 	is_mounted mnt || { fail "$what: mounted"; return; }
 	equal "$what: the lower file is there" "$(cat mnt/file)" below
 	sh_check "$what: writing" "echo '$what' > mnt/new; grep -q '$what' upper/new; rm mnt/new"
-	equal "$what: type in the mount table" "$(findmnt -n -o FSTYPE -M "$T/mnt" | cut -d. -f1)" fuse
+	equal "$what: type in the mount table" \
+		"$(findmnt -n -o FSTYPE -M "$T/mnt" | cut -d. -f1)" fuse
 	check "$what: umount" umount mnt
 	check "$what: it is gone" not_mounted mnt
 }
@@ -40,7 +41,8 @@ helper() {
 helper "mount -t fuse.lamina" mount -t fuse.lamina -o "$layers" overlay mnt
 helper "mount -t lamina" mount -t lamina -o "$layers" overlay mnt
 helper "options of systemd" mount -t fuse.lamina -o \
-	"$layers,_netdev,x-systemd.automount,x-systemd.requires-mounts-for=$T,nofail,noauto" overlay mnt
+	"$layers,_netdev,x-systemd.automount,x-systemd.requires-mounts-for=$T,nofail,noauto" \
+		overlay mnt
 helper "general options" mount -t fuse.lamina -o \
 	"$layers,rw,relatime,suid,dev,exec,async,auto,nouser,noatime,lazytime" overlay mnt
 helper "PROG#source" mount -t fuse -o "$layers" "$PROG#overlay" mnt
@@ -63,6 +65,7 @@ promise equal "still one mount each" "$(findmnt -rn -o TARGET | grep -c "^$T/mnt
 umount mnt "mnt two"
 [ -z "${LAMINA_PEER:-}" ] || umount mnt "mnt two"
 
-check_not "a missing lower layer is refused" mount -t fuse.lamina -o "lowerdir=$T/nothing" overlay mnt
+check_not "a missing lower layer is refused" mount -t fuse.lamina -o "lowerdir=$T/nothing" \
+	overlay mnt
 check "and leaves no mount" not_mounted mnt
 finish

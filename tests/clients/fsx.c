@@ -2,14 +2,16 @@
 /*
  * fsx [-s SEED] [-n OPERATIONS] [-l MAXIMUM] [-r] FILE
  *
- * Does random things to FILE and to a model of it in memory, and compares after each read and at the end:
- * reads and writes at any offset, appends, truncation both ways, shared mappings read and written,
- * allocation, punched and zeroed holes, copy_file_range within the file, SEEK_DATA and SEEK_HOLE, sync, closing
- * and opening anew.  The model starts from what FILE holds, so that a file that is not yet
- * copied up can be given.  Two descriptors are used in turn, one of them opened read-only at the very start
- * (and with -r kept open throughout): what one writes, the other must see.
+ * Does random things to FILE and to a model of it in memory, and compares after each read and at
+ * the end: reads and writes at any offset, appends, truncation both ways, shared mappings read
+ * and written, allocation, punched and zeroed holes, copy_file_range within the file, SEEK_DATA
+ * and SEEK_HOLE, sync, closing and opening anew.  The model starts from what FILE holds, so that
+ * a file that is not yet copied up can be given.  Two descriptors are used in turn, one of them
+ * opened read-only at the very start (and with -r kept open throughout): what one writes, the
+ * other must see.
  *
- * The same seed does the same things.  Prints the first difference and the last operations; exits 1 then.
+ * The same seed does the same things.  Prints the first difference and the last operations; exits
+ * 1 then.
  */
 #define _GNU_SOURCE
 #include <err.h>

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Data: random operations on files that start in the lower layer, are copied up on the way, and are compared
-# with a model in memory at every step; alone, several at once, with a reader that stays open from before
-# the copy-up, with holes, and through fio's verification.
+# Data: random operations on files that start in the lower layer, are copied up on the way, and
+# are compared with a model in memory at every step; alone, several at once, with a reader that
+# stays open from before the copy-up, with holes, and through fio's verification.
 LIMIT=200
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -40,7 +40,8 @@ check "a sparse file" ./fsx -s 22 -n 1500 s/mnt/sparse
 sh_check "a new file" ': > s/mnt/new; ./fsx -s 23 -n 1500 s/mnt/new'
 promise check "a reader from before the copy-up" ./fsx -s 5 -n 1500 -r s/mnt/f5
 promise check "the same, with a mapping" ./fsx -s 6 -n 1500 -r s/mnt/f6
-sh_check "four at once" 'pids=; for i in 7 8 9 10; do ./fsx -s $i -n 1000 s/mnt/f$i & pids="$pids $!"; done
+sh_check "four at once" 'pids=; for i in 7 8 9 10;
+	do ./fsx -s $i -n 1000 s/mnt/f$i & pids="$pids $!"; done
 	for p in $pids; do wait $p; done'
 if [ -z "${LAMINA_PEER:-}" ]; then
 	check "a file with two names" ./fsx -s 12 -n 1500 -r s/mnt/f12
@@ -64,13 +65,19 @@ rm -rf s/upper s/work
 truncate -s 8M s/lower/job.0.0 s/lower/job.1.0
 untouched s/lower
 overlay s
-check "fio: random blocks, verified" fio --name=job --directory=s/mnt --numjobs=2 --size=8M --rw=randrw \
-	--bsrange=512-64k --verify=crc32c --verify_fatal=1 --do_verify=1 --fsync=64 --group_reporting \
+check "fio: random blocks, verified" fio --name=job --directory=s/mnt --numjobs=2 --size=8M \
+	--rw=randrw \
+	--bsrange=512-64k --verify=crc32c --verify_fatal=1 --do_verify=1 --fsync=64 \
+		--group_reporting \
 	--randseed=7 --ioengine=psync --output-format=terse
-check "fio: mapped, verified" fio --name=job --directory=s/mnt --numjobs=1 --size=8M --rw=randwrite --bs=4k \
-	--verify=crc32c --verify_fatal=1 --do_verify=1 --randseed=9 --ioengine=mmap --output-format=terse
-check "fio: direct, verified" fio --name=direct --directory=s/mnt --size=4M --rw=randwrite --bs=4k --direct=1 \
-	--verify=crc32c --verify_fatal=1 --do_verify=1 --randseed=9 --ioengine=psync --output-format=terse
+check "fio: mapped, verified" fio --name=job --directory=s/mnt --numjobs=1 --size=8M \
+	--rw=randwrite --bs=4k \
+	--verify=crc32c --verify_fatal=1 --do_verify=1 --randseed=9 --ioengine=mmap \
+		--output-format=terse
+check "fio: direct, verified" fio --name=direct --directory=s/mnt --size=4M --rw=randwrite \
+	--bs=4k --direct=1 \
+	--verify=crc32c --verify_fatal=1 --do_verify=1 --randseed=9 --ioengine=psync \
+		--output-format=terse
 unmount s/mnt
 still_untouched s/lower
 finish

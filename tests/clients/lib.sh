@@ -3,8 +3,8 @@
 #
 # What every client test starts from.  A test sources this file first; it then runs again inside
 # namespaces of its own for mounts and processes, under a time limit.  When the test ends, however
-# it ends, the kernel ends every process in there (servers too) and with them every mount, so nothing
-# can be left behind or hang a later test.
+# it ends, the kernel ends every process in there (servers too) and with them every mount, so
+# nothing can be left behind or hang a later test.
 #
 #   LAMINA_MOUNT     the program under test; default build/lamina-mount of this repository
 #   LAMINA_PEER=1    the program is some other overlay: ask only what any drop-in must do
@@ -70,7 +70,8 @@ limited() {
 	fi
 }
 
-# check WHAT COMMAND...: the command succeeds.  check_not: it fails (but not by a signal or timeout).
+# check WHAT COMMAND...: the command succeeds.  check_not: it fails (but not by a signal or
+# timeout).
 check() {
 	local what=$1 out rc
 	shift
@@ -232,7 +233,9 @@ empty_work() {
 userns() {
 	unshare --user sleep 600 &
 	USERNS=$!
-	wait_for 5 bash -c '[ "$(readlink /proc/$1/ns/user)" != "$(readlink /proc/self/ns/user)" ]' - $USERNS ||
+	wait_for 5 bash -c \
+		'[ "$(readlink /proc/$1/ns/user)" != "$(readlink /proc/self/ns/user)" ]' - \
+		$USERNS ||
 		die "a user namespace"
 	# A map must come in one write: cat's, not the shell's.
 	cat <<<"$1" > "/proc/$USERNS/uid_map" && cat <<<"${2:-$1}" > "/proc/$USERNS/gid_map" ||
@@ -240,5 +243,6 @@ userns() {
 }
 
 as_inside() {
-	timeout -k 5 $((60 * FACTOR)) nsenter --user --target "$USERNS" --setuid 0 --setgid 0 -- "$@"
+	timeout -k 5 $((60 * FACTOR)) nsenter --user --target "$USERNS" --setuid 0 --setgid 0 -- \
+		"$@"
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * mountfd MOUNTPOINT PROGRAM [ARGUMENT...]: mounts a FUSE filesystem itself and runs PROGRAM with the
- * descriptor of /dev/fuse as number 3, as launchers do that keep the right to mount to themselves.
+ * mountfd MOUNTPOINT PROGRAM [ARGUMENT...]: mounts a FUSE filesystem itself and runs PROGRAM with
+ * the descriptor of /dev/fuse as number 3, as launchers do that keep the right to mount to
+ * themselves.
  */
 #include <err.h>
 #include <fcntl.h>

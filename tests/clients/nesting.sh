@@ -62,11 +62,13 @@ promise sh_check "over itself: hard links stay whole" \
 	'[ "$(cat out/mnt/dir/hard)" = "$(cat out/mnt/file)" ]; [ "$(stat -c %h out/mnt/file)" = 2 ]
 	 [ out/mnt/file -ef out/mnt/dir/hard ]'
 sh_check "over itself: changes of changes" \
-	'cd out/mnt; echo outer >> file; rm -r dir/moved; mkdir gone; mv opaque op; [ "$(cat op/new)" = inner ]'
+	'cd out/mnt; echo outer >> file; rm -r dir/moved; mkdir gone; mv opaque op;
+		[ "$(cat op/new)" = inner ]'
 equal "over itself: the inner one does not see them" "$(tail -n1 in/mnt/file; ls in/mnt)" \
 	inner$'\n'"$(printf '%s\n' dir file link opaque)"
 LOWER=$T/in/mnt remount out
-promise equal "over itself: after a remount" "$(tail -n1 out/mnt/file; ls out/mnt; ls -A out/mnt/gone)" \
+promise equal "over itself: after a remount" \
+	"$(tail -n1 out/mnt/file; ls out/mnt; ls -A out/mnt/gone)" \
 	outer$'\n'"$(printf '%s\n' dir file gone link op)"
 unmount out/mnt
 rm -rf out
@@ -104,12 +106,14 @@ for i in 5 4 3 2 1; do unmount five/$i/mnt; done
 # The kernel's overlayfs below.
 base k/lower
 mkdir -p k/{upper,work,mnt} over
-mount -t overlay -o "lowerdir=$T/k/lower,upperdir=$T/k/upper,workdir=$T/k/work,redirect_dir=on" overlay k/mnt ||
+mount -t overlay -o "lowerdir=$T/k/lower,upperdir=$T/k/upper,workdir=$T/k/work,redirect_dir=on" \
+	overlay k/mnt ||
 	die "the kernel's overlayfs mounts"
 check "over the kernel's: changes below" change k/mnt kernel
 LOWER=$T/k/mnt overlay over
 check "over the kernel's: shows through" shows_change over/mnt kernel
-sh_check "over the kernel's: copy-up" 'echo x >> over/mnt/dir/moved/file; rm over/mnt/file; [ -e k/mnt/file ]'
+sh_check "over the kernel's: copy-up" 'echo x >> over/mnt/dir/moved/file; rm over/mnt/file;
+	[ -e k/mnt/file ]'
 unmount over/mnt
 umount k/mnt
 rm -rf over
@@ -118,7 +122,8 @@ rm -rf over
 base sq1
 base sq2
 echo second > sq2/dir/second
-mksquashfs sq1 sq1.img -quiet -no-progress >/dev/null && mksquashfs sq2 sq2.img -quiet -no-progress >/dev/null
+mksquashfs sq1 sq1.img -quiet -no-progress >/dev/null && mksquashfs sq2 sq2.img -quiet \
+	-no-progress >/dev/null
 mkdir -p m1 m2 over
 mount -o loop,ro sq1.img m1 && mount -o loop,ro sq2.img m2 || die "squashfs mounts"
 LOWER=$T/m2:$T/m1 overlay over

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=bash
 #
-# podman with the program as its mount_program: a store of its own, images made from nothing but busybox, no
-# network, no cgroups.  podman_story does the whole round; the tests differ in the options of the store and
-# of the containers.
+# podman with the program as its mount_program: a store of its own, images made from nothing but
+# busybox, no network, no cgroups.  podman_story does the whole round; the tests differ in the
+# options of the store and of the containers.
+
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need podman runc busybox conmon setcap getcap tar
@@ -33,8 +34,8 @@ podman_store() {
 	echo '{ "default": [ { "type": "insecureAcceptAnything" } ] }' > policy.json
 	mkdir -p home/.config/containers
 	cp policy.json home/.config/containers/
-	export CONTAINERS_STORAGE_CONF=$T/storage.conf CONTAINERS_CONF=$T/containers.conf HOME=$T/home \
-		XDG_RUNTIME_DIR=$T/run XDG_CONFIG_HOME=$T/home/.config TMPDIR=$T/tmp BUILDAH_ISOLATION=chroot
+	export CONTAINERS_STORAGE_CONF=$T/storage.conf CONTAINERS_CONF=$T/containers.conf
+	export HOME=$T/home XDG_RUNTIME_DIR=$T/run XDG_CONFIG_HOME=$T/home/.config TMPDIR=$T/tmp
 	# Nothing of this machine's own containers is touched.
 	mount -t tmpfs tmpfs /run
 	mkdir -p /run/lock
@@ -69,9 +70,12 @@ pod() {
 	timeout -k 10 $((100 * FACTOR)) podman --log-level=error "$@"
 }
 
+# What a container needs where there are neither cgroups nor a network to give it.
+CONTAINER=(--cgroups=no-conmon --cgroup-manager=cgroupfs --runtime runc --network=none
+	--ulimit nofile=1024:1024 --ulimit nproc=1024:1024)
+
 pod_run() {
-	pod run --rm --cgroups=no-conmon --cgroup-manager=cgroupfs --runtime runc --network=none \
-		--ulimit nofile=1024:1024 --ulimit nproc=1024:1024 "${RUN_OPTIONS[@]}" "$@"
+	pod run --rm "${CONTAINER[@]}" "${RUN_OPTIONS[@]}" "$@"
 }
 
 # With an id map for all layers a build needs it too.
@@ -86,8 +90,9 @@ write_containerfile() {
 		RUN mv /opt/tree /opt/moved && mkdir /opt/tree && echo new > /opt/tree/new
 		RUN ln /opt/one /opt/three && echo written >> /opt/two
 		RUN mkdir /srv && echo x > /srv/x && chown -R 1:1 /srv /var/lib/data
-		RUN rm -rf /opt/moved/deep && mkdir /opt/moved/deep && echo fresh > /opt/moved/deep/fresh
-		RUN for i in $(seq 200); do echo $i > /tmp/t$i; done && rm /tmp/t1* && ls /tmp | wc -l > /count
+		RUN cd /opt/moved && rm -rf deep && mkdir deep && echo fresh > deep/fresh
+		RUN for i in $(seq 200); do echo $i > /tmp/t$i; done
+		RUN rm /tmp/t1* && ls /tmp | wc -l > /count
 		RUN mkfifo /srv/fifo && ln -s /opt/one /srv/link && chmod 2750 /srv
 		RUN cp /bin/busybox /opt/capable
 	END
@@ -135,33 +140,43 @@ podman_story() {
 	*) die "podman takes the program" "$out" ;;
 	esac
 	check "import" pod import rootfs.tar base
-	equal "run" "$(pod_run base sh -c 'cat /opt/tree/deep/file; echo x > /new; cat /new' 2>&1)" deep$'\n'x
+	equal "run" \
+		"$(pod_run base sh -c 'cat /opt/tree/deep/file; echo x > /new; cat /new' 2>&1)" \
+		deep$'\n'x
 	check "build" pod build --isolation chroot --layers "${BUILD_OPTIONS[@]}" -t built context
 	equal "the built image" "$(pod_run built sh -c "$look" 2>&1)" "$looks"
-	check "build again, from the cache" pod build --isolation chroot --layers "${BUILD_OPTIONS[@]}" \
+	check "build again, from the cache" pod build --isolation chroot --layers \
+		"${BUILD_OPTIONS[@]}" \
 		-t built2 context
 	check "build in one layer" pod build --isolation chroot --layers=false --no-cache \
 		"${BUILD_OPTIONS[@]}" -t flat context
 	equal "the flat image" "$(pod_run flat sh -c "$look" 2>&1)" "$looks"
 
 	# A container that changes things; its diff; an image of it.
-	out=$(pod run --name worker --cgroups=no-conmon --cgroup-manager=cgroupfs --runtime runc --network=none \
-		--ulimit nofile=1024:1024 --ulimit nproc=1024:1024 "${RUN_OPTIONS[@]}" built sh -ec \
-		'rm -f /srv/x; echo 1 > /srv/y; [ ! -d /opt/moved ] || mv /opt/moved /opt/again; chmod 600 /etc/added
-		 for i in 1 2 3 4 5 6 7 8; do (for j in $(seq 50); do echo $j > /tmp/w$i.$j; done) & done; wait
+	out=$(pod run --name worker "${CONTAINER[@]}" "${RUN_OPTIONS[@]}" built sh -ec \
+		'rm -f /srv/x; echo 1 > /srv/y; [ ! -d /opt/moved ] || mv /opt/moved /opt/again
+		 chmod 600 /etc/added
+		 for i in 1 2 3 4 5 6 7 8; do
+			(for j in $(seq 50); do echo $j > /tmp/w$i.$j; done) &
+		 done
+		 wait
 		 ls /tmp | grep -c w' 2>&1)
 	equal "a container with eight writers" "$out" 400
-	equal "diff" "$(pod diff worker 2>&1 | grep -E '/(srv|opt/(moved|again)|etc/added)' | sort)" \
-		"$(printf '%s\n' 'A /opt/again' 'A /opt/again/deep' 'A /opt/again/deep/fresh' 'A /srv/y' 'C /etc/added' 'C /srv' 'D /opt/moved' 'D /srv/x' | sort)"
+	equal "diff" \
+		"$(pod diff worker 2>&1 | grep -E '/(srv|opt/(moved|again)|etc/added)' | sort)" \
+		"$(printf '%s\n' 'A /opt/again' 'A /opt/again/deep' 'A /opt/again/deep/fresh' \
+			'A /srv/y' 'C /etc/added' 'C /srv' 'D /opt/moved' 'D /srv/x' | sort)"
 	check "commit" pod commit worker committed
 	equal "the committed image" "$(pod_run committed sh -c \
-		'ls /srv; cat /opt/again/deep/fresh; [ ! -e /opt/moved ] && stat -c %a /etc/added; ls /tmp | grep -c w' 2>&1)" \
+		'ls /srv; cat /opt/again/deep/fresh; [ ! -e /opt/moved ] && stat -c %a /etc/added
+		 ls /tmp | grep -c w' 2>&1)" \
 		"$(printf '%s\n' fifo link y fresh 600 400)"
 	check "start again" pod start -a worker
 	check "cp into and out of a container" bash -c \
-		"podman --log-level=error cp context/added worker:/srv/copied && podman --log-level=error cp worker:/srv/copied $T/out"
+		"podman cp context/added worker:/srv/copied && podman cp worker:/srv/copied $T/out"
 	equal "what came out" "$(cat out)" "$(cat context/added)"
-	check "export" bash -c "podman --log-level=error export worker > $T/export.tar && tar -tf $T/export.tar | grep -q '^srv/copied$'"
+	check "export" pod export -o export.tar worker
+	check "what was copied is in it" tar -tf export.tar srv/copied
 	check "save" pod save -o saved.tar committed
 	check "rm" pod rm -f worker
 	check "rmi of everything" pod rmi -f -a
@@ -174,18 +189,19 @@ podman_story() {
 		"$(find "$T/store/overlay" -mindepth 1 -maxdepth 1 -regex '.*/[0-9a-f]*' | wc -l)" 0
 }
 
-# A file capability set inside a layer comes out of the image again.  setcap runs outside, in the mounted tree
-# of a working container, as packages' scripts do it.
+# A file capability set inside a layer comes out of the image again.  setcap runs outside, in the
+# mounted tree of a working container, as packages' scripts do it.
 file_capabilities() {
 	local c m
-	c=$(pod create --cgroups=no-conmon --cgroup-manager=cgroupfs --runtime runc --network=none \
-		"${RUN_OPTIONS[@]}" committed true) || { fail "create"; return; }
+	c=$(pod create "${CONTAINER[@]}" "${RUN_OPTIONS[@]}" committed true) ||
+		die "a container is created"
 	m=$(pod mount "$c")
 	check "setcap in a mounted container" setcap cap_net_raw+ep "$m/opt/capable"
 	check "umount" pod umount "$c"
 	check "commit with a capability" pod commit "$c" capable
 	m=$(pod image mount capable)
-	equal "the capability is in the image" "$(getcap "$m/opt/capable" | grep -c 'cap_net_raw=ep')" 1
+	equal "the capability is in the image" \
+		"$(getcap "$m/opt/capable" | grep -c 'cap_net_raw=ep')" 1
 	check "image umount" pod image umount capable
 	check "rm of it" pod rm -f "$c"
 }

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# An ordinary user, twice: mounting through the set-uid fusermount3, and as root of a user namespace of
-# his own (`unshare -Urm`).  What he leaves in upper, he finds again after a remount.
+# An ordinary user, twice: mounting through the set-uid fusermount3, and as root of a user
+# namespace of his own (`unshare -Urm`).  What he leaves in upper, he finds again after a remount.
 LIMIT=120
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -19,23 +19,45 @@ cat > session.sh <<'END'
 set -e
 m=$1
 step() { echo "step: $*" >&2; }
-step "reading";			[ "$(cat $m/dir/file)" = below ]
-step "append";			echo more >> $m/dir/file; [ "$(tail -n1 $m/dir/file)" = more ]
-step "create";			echo new > $m/new; mkdir -p $m/a/b/c; ln -s ../x $m/a/link; mkfifo $m/a/fifo
-step "hard link";		ln $m/new $m/a/hard; [ "$(stat -c %h $m/new)" = 2 ]
-step "remove a lower file";	rm $m/gone; [ ! -e $m/gone ]; ! ls $m | grep -qx gone
-step "remove a lower tree";	rm -rf $m/tree; [ ! -e $m/tree ]
-step "make it anew, empty";	mkdir $m/tree; [ -z "$(ls -A $m/tree)" ]
-step "rename a file";		mv $m/f1 $m/f2; [ ! -e $m/f1 ]; [ "$(cat $m/f2)" = f1 ]
-step "rename a new directory";	mv $m/a $m/z; [ -e $m/z/hard ]
-step "rename a lower directory"; mv $m/ren $m/renamed; [ "$(cat $m/renamed/sub/file)" = deep ]; [ ! -e $m/ren ]
-step "modes";			chmod 640 $m/mode; [ "$(stat -c %a $m/mode)" = 640 ]
-step "read-only objects";	mkdir $m/ro; touch $m/ro/f; chmod 444 $m/ro/f; chmod 555 $m/ro; [ "$(stat -c %a $m/ro/f)" = 444 ]
-step "a 0444 lower file";	chmod u+w $m/locked; echo more >> $m/locked; chmod 444 $m/locked
-step "times";			touch -d @1000000000 $m/mode; [ "$(stat -c %Y $m/mode)" = 1000000000 ]
-step "xattrs";			setfattr -n user.mine -v 1 $m/new; [ "$(getfattr --only-values -n user.mine $m/new)" = 1 ]
-step "truncate";		: > $m/trunc; [ ! -s $m/trunc ]
-step "many files";		mkdir $m/many; for i in $(seq 300); do echo $i > $m/many/$i; done; rm $m/many/1??; [ $(ls $m/many | wc -l) = 200 ]
+step "reading"
+[ "$(cat $m/dir/file)" = below ]
+step "append"
+echo more >> $m/dir/file; [ "$(tail -n1 $m/dir/file)" = more ]
+step "create"
+echo new > $m/new; mkdir -p $m/a/b/c
+ln -s ../x $m/a/link; mkfifo $m/a/fifo
+step "hard link"
+ln $m/new $m/a/hard; [ "$(stat -c %h $m/new)" = 2 ]
+step "remove a lower file"
+rm $m/gone; [ ! -e $m/gone ]; [ -z "$(ls $m | grep -x gone)" ]
+step "remove a lower tree"
+rm -rf $m/tree; [ ! -e $m/tree ]
+step "make it anew, empty"
+mkdir $m/tree; [ -z "$(ls -A $m/tree)" ]
+step "rename a file"
+mv $m/f1 $m/f2; [ ! -e $m/f1 ]; [ "$(cat $m/f2)" = f1 ]
+step "rename a new directory"
+mv $m/a $m/z; [ -e $m/z/hard ]
+step "rename a lower directory"
+mv $m/ren $m/renamed
+[ "$(cat $m/renamed/sub/file)" = deep ]; [ ! -e $m/ren ]
+step "modes"
+chmod 640 $m/mode; [ "$(stat -c %a $m/mode)" = 640 ]
+step "read-only objects"
+mkdir $m/ro; touch $m/ro/f; chmod 444 $m/ro/f; chmod 555 $m/ro
+[ "$(stat -c %a $m/ro/f)" = 444 ]
+step "a 0444 lower file"
+chmod u+w $m/locked; echo more >> $m/locked; chmod 444 $m/locked
+step "times"
+touch -d @1000000000 $m/mode; [ "$(stat -c %Y $m/mode)" = 1000000000 ]
+step "xattrs"
+setfattr -n user.mine -v 1 $m/new
+[ "$(getfattr --only-values -n user.mine $m/new)" = 1 ]
+step "truncate"
+: > $m/trunc; [ ! -s $m/trunc ]
+step "many files"
+mkdir $m/many; for i in $(seq 300); do echo $i > $m/many/$i; done; rm $m/many/1??
+[ $(ls $m/many | wc -l) = 200 ]
 END
 cat > again.sh <<'END'
 set -e
@@ -70,7 +92,8 @@ prepare() {
 
 # upper_is_right DIR: in upper there is what an overlay of a user writes.
 upper_is_right() {
-	equal "no trusted xattr in upper" "$(getfattr -R -h -m '^trusted' "$1/upper" 2>/dev/null)" ""
+	equal "no trusted xattr in upper" \
+		"$(getfattr -R -h -m '^trusted' "$1/upper" 2>/dev/null)" ""
 	if [ -z "${LAMINA_PEER:-}" ]; then
 		equal "the remade directory is opaque" \
 			"$(getfattr --only-values -n user.overlay.opaque "$1/upper/tree" 2>&1)" y
@@ -104,8 +127,10 @@ cd "$1" || exit 1
 bash "$3" "$1/mnt" || exit 1
 umount "$1/mnt"
 END
-check "unshare -Urm: a session" "${as_user[@]}" unshare -Urm bash "$T/inside.sh" "$T/u" "$PROG" "$T/session.sh"
-check "unshare -Urm: as it was left" "${as_user[@]}" unshare -Urm bash "$T/inside.sh" "$T/u" "$PROG" "$T/again.sh"
+check "unshare -Urm: a session" "${as_user[@]}" unshare -Urm bash "$T/inside.sh" "$T/u" "$PROG" \
+	"$T/session.sh"
+check "unshare -Urm: as it was left" "${as_user[@]}" unshare -Urm bash "$T/inside.sh" "$T/u" \
+	"$PROG" "$T/again.sh"
 still_untouched u/lower
 upper_is_right u
 

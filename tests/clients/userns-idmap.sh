@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Owners that are not what the layer says: squash_to_root, squash_to_uid and _gid, and
-# xattr_permissions=2, where owner and mode are kept in user.containers.override_stat because whoever
-# serves the layers may not chown.
+# xattr_permissions=2, where owner and mode are kept in user.containers.override_stat because
+# whoever serves the layers may not chown.
 LIMIT=90
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -64,7 +64,8 @@ chmod 700 x/lower/file
 overlay x xattr_permissions=2
 equal "override_stat of a lower file is read" "$(stat_of x/mnt/file)" 33:44:4751
 equal "of a lower directory" "$(stat_of x/mnt/dir)" 55:66:2775
-equal "the xattr does not show" "$(getfattr -d -m - x/mnt/file 2>/dev/null | grep -c override_stat)" 0
+equal "the xattr does not show" \
+	"$(getfattr -d -m - x/mnt/file 2>/dev/null | grep -c override_stat)" 0
 check "chown" chown 77:88 x/mnt/file
 equal "shows" "$(stat -c %u:%g x/mnt/file)" 77:88
 equal "and is recorded in upper" "$(override x/upper/file | cut -d: -f1,2)" 77:88
@@ -83,8 +84,8 @@ equal "after a remount" "$(stat_of x/mnt/renamed; stat_of x/mnt/new; stat_of x/m
 	77:88:640$'\n'0:0:604$'\n'0:0:750
 unmount x/mnt
 
-# And without: a user who is root in a user namespace.  The maps give him ids to chown to, but not one
-# of them appears on disk.
+# And without: a user who is root in a user namespace.  The maps give him ids to chown to, but not
+# one of them appears on disk.
 mkdir -p r/{lower,upper,work,mnt}
 echo below > r/lower/file
 chown -R 65534:65534 r
