@@ -25,7 +25,8 @@ static const char *own_prefix(bool userxattr)
 /* What fuse-overlayfs and container tools keep beside a file for their own use. */
 static bool is_foreign_private(const char *name)
 {
-	return begins(name, XATTR_FUSE_OVL) || strcmp(name, XATTR_OVERRIDE_CONTAINERS) == 0;
+	return begins(name, XATTR_FUSE_OVL) || strcmp(name, XATTR_OVERRIDE_CONTAINERS) == 0 ||
+	       strcmp(name, XATTR_OVERRIDE_PRIVILEGED) == 0;
 }
 
 enum xattr_class xattr_classify(const char *stored, bool userxattr)
