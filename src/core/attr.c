@@ -162,7 +162,7 @@ int attr_protect(struct lam_stack *s, struct node *n, unsigned *ret)
 	len = ovl_get(s, p.dirfd, p.name, "protattr", value, sizeof(value));
 	place_done(s, &p);
 	*ret = 0;
-	if (len == -ENODATA || len == -EOPNOTSUPP)
+	if (len == -ENODATA || len == -EOPNOTSUPP || len == -ERANGE)
 		return 0;
 	if (len < 0)
 		return (int)len;
@@ -235,8 +235,9 @@ static int set_times(int fd, unsigned valid, const struct lam_attr *attr)
 }
 
 /* As the kernel's rule for a write or change of owner by somebody without CAP_FSETID: set-uid goes, and
- * set-gid where the group may execute; file capabilities go. */
-int attr_kill_priv(struct lam_stack *s, int fd, const struct statx *st)
+ * set-gid where the group may execute or the caller is not in it (of his groups only the first is told);
+ * file capabilities go. */
+int attr_kill_priv(struct lam_stack *s, int fd, const struct statx *st, uint32_t caller_gid)
 {
 	uint32_t mode = st->stx_mode & 07777u, kept = mode & ~(uint32_t)S_ISUID;
 	int r;
@@ -244,7 +245,7 @@ int attr_kill_priv(struct lam_stack *s, int fd, const struct statx *st)
 	(void)s;
 	if (!S_ISREG(st->stx_mode))
 		return 0;
-	if (mode & S_IXGRP)
+	if (mode & S_IXGRP || caller_gid != st->stx_gid)
 		kept &= ~(uint32_t)S_ISGID;
 	r = sys_removexattr(fd, "", "security.capability");
 	if (r < 0 && r != -ENODATA && r != -EOPNOTSUPP && r != -EPERM)
@@ -278,8 +279,8 @@ static int set_override(struct lam_stack *s, struct node *n, int fd, unsigned va
 	return perm_override_store(s, fd, "", &now);
 }
 
-static int apply(struct lam_stack *s, struct node *n, int fd, unsigned valid,
-		 const struct lam_attr *attr)
+static int apply(struct lam_stack *s, const struct lam_call *call, struct node *n, int fd,
+		 unsigned valid, const struct lam_attr *attr)
 {
 	struct statx st;
 	int r;
@@ -296,7 +297,7 @@ static int apply(struct lam_stack *s, struct node *n, int fd, unsigned valid,
 	if (valid & LAM_SET_KILL_PRIV) {
 		r = sys_statx(fd, "", &st);
 		if (r == 0)
-			r = attr_kill_priv(s, fd, &st);
+			r = attr_kill_priv(s, fd, &st, call->cred.gid);
 		if (r < 0)
 			return r;
 	}
@@ -360,7 +361,7 @@ int lam_setattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 		fd = node_open(s, n.n, O_PATH);
 		if (fd < 0)
 			return fd;
-		r = apply(s, n.n, fd, valid, attr);
+		r = apply(s, call, n.n, fd, valid, attr);
 		if (r < 0)
 			return r;
 	}

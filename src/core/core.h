@@ -466,7 +466,7 @@ void attr_from_statx(struct lam_stack *s, const struct statx *st, struct lam_att
 int attr_of_node(struct lam_stack *s, struct node *n, const struct statx *st, struct lam_attr *ret);
 int attr_get(struct lam_stack *s, struct node *n, struct lam_attr *ret);
 /* Clear set-uid, set-gid and file capabilities of the file behind FD. */
-int attr_kill_priv(struct lam_stack *s, int fd, const struct statx *st);
+int attr_kill_priv(struct lam_stack *s, int fd, const struct statx *st, uint32_t caller_gid);
 int attr_protect(struct lam_stack *s, struct node *n, unsigned *ret_protattr);
 /* -EPERM if an immutable (or append-only) file forbids a change. */
 int attr_check_change(struct lam_stack *s, struct node *n, bool append_ok);

@@ -162,12 +162,12 @@ ssize_t lam_read(struct lam_stack *s, const struct lam_call *call, uint64_t id, 
 	return done;
 }
 
-static int kill_priv(struct lam_stack *s, int fd)
+static int kill_priv(struct lam_stack *s, const struct lam_call *call, int fd)
 {
 	struct statx st;
 	int r = sys_statx(fd, "", &st);
 
-	return r < 0 ? r : attr_kill_priv(s, fd, &st);
+	return r < 0 ? r : attr_kill_priv(s, fd, &st, call->cred.gid);
 }
 
 /* Make N ready to be written: permitted, copied up with its data, and open. */
@@ -206,7 +206,7 @@ ssize_t lam_write(struct lam_stack *s, const struct lam_call *call, uint64_t id,
 	if (r < 0)
 		return r;
 	if (flags & LAM_WRITE_KILL_PRIV)
-		r = kill_priv(s, e->fd);
+		r = kill_priv(s, call, e->fd);
 	done = r < 0 ? r : sys_pwrite(e->fd, buf, size, off);
 	fdcache_put(&s->fds, e);
 	return done;
@@ -227,7 +227,7 @@ int lam_fallocate(struct lam_stack *s, const struct lam_call *call, uint64_t id,
 	/* The request does not tell whether the caller may keep set-uid bits: they go, as they do for
 	 * everybody but root, and root loses nothing that a chmod does not give back. */
 	if (call->cred.uid != 0)
-		r = kill_priv(s, e->fd);
+		r = kill_priv(s, call, e->fd);
 	if (r == 0)
 		r = sys_fallocate(e->fd, mode, off, len);
 	fdcache_put(&s->fds, e);
@@ -278,7 +278,7 @@ ssize_t lam_copy_range(struct lam_stack *s, const struct lam_call *call, uint64_
 		return r;
 	}
 	if (call->cred.uid != 0)
-		r = kill_priv(s, eout->fd);
+		r = kill_priv(s, call, eout->fd);
 	done = r < 0 ? r : sys_copy_file_range(ein->fd, off_in, eout->fd, off_out, len);
 	fdcache_put(&s->fds, ein);
 	fdcache_put(&s->fds, eout);

@@ -46,6 +46,7 @@ struct walk {
 	bool stop;
 	bool want_data;			/* the object is found; its data is still looked for */
 	bool protattr;			/* of the directory looked at last */
+	bool upper_origin;		/* upper's directory has an origin */
 	uint16_t last_layer;		/* where the walk has come to */
 };
 
@@ -217,6 +218,7 @@ static int take_dir(struct walk *w, struct rdir *parent, int parent_fd, const ch
 	if (parent->layer == LAYER_UPPER) {
 		f->upper = r;
 		f->protattr = w->protattr;
+		w->upper_origin = origin;
 		if (origin) {
 			struct fh fh;
 
@@ -562,6 +564,33 @@ static int finish_index(struct walk *w, const char *name)
 	return 0;
 }
 
+/* A merged directory whose upper part has no origin (made or merged offline) gets it now, as the kernel
+ * does, so that its identity lasts.  To fail is no harm. */
+static void fix_origin(struct walk *w, const char *name)
+{
+	struct lam_stack *s = w->s;
+	struct rdir *low = w->f->n_lower ? w->f->lower[0] : NULL;
+	struct fdent *e;
+	struct fh fh;
+	int r;
+
+	if (!low || !w->f->upper || w->upper_origin || s->read_only || !s->upper_xattr)
+		return;
+	r = rdir_open(s, low, &e);
+	if (r < 0)
+		return;
+	fh.len = 0;
+	r = fsys_fh(s, s->layers[low->layer].fs, e->fd, "", false, &fh);
+	fdcache_put(&s->fds, e);
+	if (r < 0 && r != -EOPNOTSUPP)
+		return;
+	if (rdir_open(s, w->d->dir->upper, &e) < 0)
+		return;
+	if (copyup_set_impure(s, w->d) == 0)
+		(void)ovl_set(s, e->fd, name, "origin", fh.bytes, fh.len);
+	fdcache_put(&s->fds, e);
+}
+
 int lookup_locked(struct lam_stack *s, struct node *d, const char *name, struct found *f)
 {
 	struct walk w = { .s = s, .d = d, .f = f };
@@ -584,6 +613,8 @@ int lookup_locked(struct lam_stack *s, struct node *d, const char *name, struct 
 		r = finish_data(&w, name);
 	if (r == 0 && f->type && !S_ISDIR(f->type))
 		r = finish_index(&w, name);
+	if (r == 0 && S_ISDIR(f->type))
+		fix_origin(&w, name);
 	free(w.path);
 	if (r < 0)
 		found_done(s, f);

@@ -8,6 +8,8 @@
 
 #include <errno.h>
 
+#include "base/hash.h"
+
 /* The generation of the real inode that gives the identity. */
 static uint32_t bottom_generation(struct lam_stack *s, struct fsys *fs, const struct found *f)
 {
@@ -50,8 +52,17 @@ static struct fsys *fs_of(struct lam_stack *s, const struct statx *st, uint16_t 
 	return fs ? fs : fsys_add(s, s->layers[layer].fd, st);
 }
 
+/* Without an index a lower hard link is broken when it is copied up: each of its names is an object of
+ * its own from the start, numbered by where it is. */
+static uint64_t id_of_name(struct lam_stack *s, struct fsys *fs, const struct node *d, const char *name)
+{
+	uint64_t key = hash_u64(d->id) ^ hash_bytes(name, strlen(name));
+
+	return id_make(s, fs, key | 1ull << 63, false);
+}
+
 /* The id of what was found; 0 if there are too many filesystems. */
-static uint64_t id_of(struct lam_stack *s, struct found *f)
+static uint64_t id_of(struct lam_stack *s, const struct node *d, const char *name, struct found *f)
 {
 	struct fsys *fs;
 
@@ -66,6 +77,8 @@ static uint64_t id_of(struct lam_stack *s, struct found *f)
 	if (f->origin_known)
 		return id_make(s, f->origin_fs, f->origin_ino, false);
 	fs = fs_of(s, &f->st, f->layer);
+	if (fs && f->lower_links && s->has_upper && s->index_fd < 0)
+		return id_of_name(s, fs, d, name);
 	return fs ? id_make(s, fs, f->st.stx_ino, f->layer == LAYER_UPPER) : 0;
 }
 
@@ -167,6 +180,11 @@ static int refresh_node(struct lam_stack *s, struct node *n, struct found *f)
 	if (n->dir) {
 		struct rdir *upper;
 
+		/* Lower layers do not change: another stack is another directory, which shares only its
+		 * lowest part with this one (a redirect in a lower layer to what is still visible). */
+		if (f->n_lower && n->dir->n_lower && (f->lower[0]->ino != n->dir->lower[0]->ino ||
+						      f->lower[0]->layer != n->dir->lower[0]->layer))
+			return 1;
 		mutex_lock(&n->lock);
 		upper = n->dir->upper;
 		same = !f->upper || (upper && upper->ino == f->upper->ino);
@@ -200,7 +218,7 @@ static int refresh_node(struct lam_stack *s, struct node *n, struct found *f)
 int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, struct found *f,
 		       struct node **ret)
 {
-	uint64_t id = id_of(s, f);
+	uint64_t id = id_of(s, d, name, f);
 	uint32_t generation = 0;
 	struct node *n;
 	bool is_new;
@@ -222,10 +240,13 @@ int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, st
 	} else if (n && refresh_node(s, n, f) > 0) {
 		node_put(s, n);
 		n = NULL;
-		log_warning("%s has the same origin as another object: it gets an inode of its own",
-			    QUOTE(name));
-		id = id_make(s, s->layers[LAYER_UPPER].fs,
-			     f->upper ? f->upper->ino : f->st.stx_ino, true);
+		log_info("%s has the same origin as another object: it gets an inode of its own",
+			 QUOTE(name));
+		if (f->n_lower && !f->upper)
+			id = id_make(s, s->layers[f->lower[0]->layer].fs, f->lower[0]->ino, false);
+		else
+			id = id_make(s, s->layers[LAYER_UPPER].fs,
+				     f->upper ? f->upper->ino : f->st.stx_ino, true);
 	}
 	if (!n) {
 		generation = generation_of(s, d, name, f);

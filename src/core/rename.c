@@ -462,7 +462,12 @@ static int copy_side(struct renaming *m, struct side *side)
 	mutex_unlock(&side->d->dir->lock);
 	if (r < 0)
 		return r;
-	if (n->dir && n->dir->n_lower && !s->redirect_on)
+	r = attr_check_change(s, n, false);
+	if (r == 0)
+		r = attr_check_change(s, side->d, false);
+	if (r < 0)
+		;
+	else if (n->dir && n->dir->n_lower && !s->redirect_on)
 		r = -EXDEV;
 	else if (n->flags & NF_METACOPY && !s->redirect_on)
 		r = copyup_data(s, m->call, n, UINT64_MAX);

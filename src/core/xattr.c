@@ -23,6 +23,8 @@ static int stored_name(struct lam_stack *s, const char *name, char out[XATTR_NAM
 		return -ERANGE;
 	if (s->no_acl && is_acl(name))
 		return -EOPNOTSUPP;
+	if (!strcmp(name, s->userxattr ? XATTR_USER_OVL : XATTR_TRUSTED_OVL))
+		return -EINVAL;	/* a prefix alone is no name */
 	return xattr_escape(name, s->userxattr, out);
 }
 
@@ -107,7 +109,7 @@ static ssize_t list_at(const struct place *p, void *ctx)
 }
 
 /* Filter a raw list in place; returns the new length. */
-static size_t filter(struct lam_stack *s, char *buf, size_t len)
+static size_t filter(struct lam_stack *s, bool trusted, char *buf, size_t len)
 {
 	size_t in = 0, out = 0;
 
@@ -120,7 +122,8 @@ static size_t filter(struct lam_stack *s, char *buf, size_t len)
 			break;
 		in += n + 1;
 		class = xattr_classify(name, s->userxattr);
-		if (class == XATTR_PRIVATE || (s->no_acl && is_acl(name)))
+		if (class == XATTR_PRIVATE || (s->no_acl && is_acl(name)) ||
+		    (!trusted && !strncmp(name, "trusted.", 8)))
 			continue;
 		if (class == XATTR_ESCAPED) {
 			if (xattr_unescape(name, s->userxattr, plain) < 0)
@@ -143,7 +146,6 @@ ssize_t lam_listxattr(struct lam_stack *s, const struct lam_call *call, uint64_t
 	ssize_t len;
 	int r = node_get(s, id, &n.n);
 
-	(void)call;
 	if (r < 0)
 		return r;
 	if (!buf)
@@ -153,7 +155,8 @@ ssize_t lam_listxattr(struct lam_stack *s, const struct lam_call *call, uint64_t
 	len = at_place(s, n.n, list_at, &l);
 	if (len < 0)
 		return len == -EOPNOTSUPP ? 0 : len;
-	len = (ssize_t)filter(s, buf, (size_t)len);
+	/* trusted.* is for CAP_SYS_ADMIN; capabilities are not told, so for root. */
+	len = (ssize_t)filter(s, call->cred.uid == 0, buf, (size_t)len);
 	if (!size)
 		return len;
 	if ((size_t)len > size)

@@ -39,6 +39,9 @@ static unsigned map_valid(uint32_t theirs)
 		ours = (ours & ~LAM_SET_ATIME) | LAM_SET_ATIME_NOW;
 	if (theirs & FATTR_MTIME_NOW)
 		ours = (ours & ~LAM_SET_MTIME) | LAM_SET_MTIME_NOW;
+	/* chown(-1, -1) changes nothing but must clear set-uid bits: it comes as a request for nothing. */
+	if (!(ours & ~(unsigned)LAM_SET_CTIME))
+		ours |= LAM_SET_KILL_PRIV;
 	return ours;
 }
 
