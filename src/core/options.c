@@ -16,7 +16,6 @@
 #include <lamina/options.h>
 
 #include "base/check.h"
-#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/parse.h"
 #include "format/format.h"
@@ -95,7 +94,7 @@ static void *field(struct lam_options *o, const struct option *option)
 /* The enumerations of struct lam_config; all have the size of an int. */
 static int set_enum(struct lam_options *o, const struct option *option, const char *value)
 {
-	int n;
+	int n = 0;
 	int r = choose(o, option, value, &n);
 
 	if (r < 0)
@@ -142,7 +141,7 @@ static int number(struct lam_options *o, const struct option *option, const char
 /* An option that has to be understood but sets nothing: one of its choices is all that is asked. */
 static int set_nothing(struct lam_options *o, const struct option *option, const char *value)
 {
-	int n;
+	int n = 0;
 	int r = choose(o, option, value, &n);
 
 	if (r < 0)
@@ -203,16 +202,15 @@ static int set_lowerdir(struct lam_options *o, const struct option *option, cons
 
 static int append(struct lam_options *o, char ***list, size_t *n, const char *path)
 {
-	CLEANUP_FREE char *copy = strdup(path);
-	char **grown;
+	char **grown = reallocarray(*list, *n + 1, sizeof(*grown));
 
-	if (!copy)
-		return complain_memory(o);
-	grown = reallocarray(*list, *n + 1, sizeof(*grown));
 	if (!grown)
 		return complain_memory(o);
 	*list = grown;
-	grown[(*n)++] = TAKE_PTR(copy);
+	grown[*n] = strdup(path);
+	if (!grown[*n])
+		return complain_memory(o);
+	(*n)++;
 	return 0;
 }
 
