@@ -258,6 +258,11 @@ static int set_volatile(struct lam_options *o, const struct option *option, cons
 	return r;
 }
 
+/*
+ * Container engines write their own maps here: the id in the container, the id on the host, how
+ * many.  Layers hold the former and the mount shows the latter, which the kernel turns back for
+ * processes of the container: seen from the stack, the first number is the outside.
+ */
 static int set_idmap(struct lam_options *o, const struct option *option, const char *value)
 {
 	struct lam_idmap *map = field(o, option), fresh = { 0 };
@@ -270,9 +275,15 @@ static int set_idmap(struct lam_options *o, const struct option *option, const c
 		return complain_memory(o);
 	if (r < 0)
 		return complain(o, r,
-				"option %s: %s is no map (INSIDE:OUTSIDE:LENGTH, and so on, "
+				"option %s: %s is no map (IN-LAYERS:SHOWN:LENGTH, and so on, "
 				"without overlap)",
 				option->name, QUOTE(value));
+	for (size_t i = 0; i < fresh.n; i++) {
+		uint32_t in_layers = fresh.extents[i].inside;
+
+		fresh.extents[i].inside = fresh.extents[i].outside;
+		fresh.extents[i].outside = in_layers;
+	}
 	free(map->extents);
 	*map = fresh;
 	return 0;
