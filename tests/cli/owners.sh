@@ -9,6 +9,7 @@ owner()
 	stat -c %u:%g "$1"
 }
 
+chmod 755 "$T"
 layers map
 chown 1:2 "$D/b/only"
 chown 70000:70000 "$D/b/file" "$D/a/file"
