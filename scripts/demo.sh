@@ -18,12 +18,14 @@ if [ -z "${LAMINA_DEMO:-}" ]; then
 	if [ "$(id -u)" -eq 0 ]; then
 		exec unshare --mount --propagation private bash "$0" "$@"
 	fi
-	# Files of other owners cannot be written here whatever their mode: show all as one's own.
-	export LAMINA_DEMO_OPTIONS=squash_to_root
+	# Most of /usr belongs to others, whose files an ordinary user can neither write nor give
+	# away: show all as one's own, and record owners in an attribute.
+	export LAMINA_DEMO_OPTIONS=squash_to_root,xattr_permissions=2
 	if unshare -Urm true 2>/dev/null; then
 		exec unshare -Urm bash "$0" "$@"
 	fi
 	echo "(no user namespaces here: going on as an ordinary user, through fusermount3)"
+	LAMINA_DEMO_OPTIONS="squash_to_uid=$(id -u),squash_to_gid=$(id -g),xattr_permissions=2"
 fi
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <libgen.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,19 +43,27 @@ static const struct option flags[] = {
 /* The absolute path of PATH, its last component not looked at.  NULL with errno. */
 static char *resolve(const char *path)
 {
-	CLEANUP_FREE char *copy = strdup(path), *copy2 = strdup(path), *parent = NULL;
+	size_t len = strlen(path);
+	size_t start;
+	CLEANUP_FREE char *above = NULL, *parent = NULL;
 	char *whole;
-	const char *last;
 
-	if (!copy || !copy2)
-		return NULL;
-	last = basename(copy);
-	if (strcmp(last, ".") == 0 || strcmp(last, "..") == 0 || strcmp(last, "/") == 0)
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	start = len;
+	while (start > 0 && path[start - 1] != '/')
+		start--;
+	if (start == len || strncmp(path + start, ".", len - start) == 0 ||
+	    strncmp(path + start, "..", len - start) == 0)
 		return realpath(path, NULL);
-	parent = realpath(dirname(copy2), NULL);
+	above = start > 0 ? strndup(path, start) : strdup(".");
+	if (!above)
+		return NULL;
+	parent = realpath(above, NULL);
 	if (!parent)
 		return NULL;
-	if (asprintf(&whole, "%s/%s", strcmp(parent, "/") == 0 ? "" : parent, last) < 0)
+	if (asprintf(&whole, "%s/%.*s", strcmp(parent, "/") == 0 ? "" : parent, (int)(len - start),
+		     path + start) < 0)
 		return NULL;
 	return whole;
 }

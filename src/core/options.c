@@ -16,7 +16,6 @@
 #include <lamina/options.h>
 
 #include "base/check.h"
-#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/parse.h"
 #include "format/format.h"
@@ -95,7 +94,7 @@ static void *field(struct lam_options *o, const struct option *option)
 /* The enumerations of struct lam_config; all have the size of an int. */
 static int set_enum(struct lam_options *o, const struct option *option, const char *value)
 {
-	int n;
+	int n = 0;
 	int r = choose(o, option, value, &n);
 
 	if (r < 0)
@@ -142,7 +141,7 @@ static int number(struct lam_options *o, const struct option *option, const char
 /* An option that has to be understood but sets nothing: one of its choices is all that is asked. */
 static int set_nothing(struct lam_options *o, const struct option *option, const char *value)
 {
-	int n;
+	int n = 0;
 	int r = choose(o, option, value, &n);
 
 	if (r < 0)
@@ -203,16 +202,15 @@ static int set_lowerdir(struct lam_options *o, const struct option *option, cons
 
 static int append(struct lam_options *o, char ***list, size_t *n, const char *path)
 {
-	CLEANUP_FREE char *copy = strdup(path);
-	char **grown;
+	char **grown = reallocarray(*list, *n + 1, sizeof(*grown));
 
-	if (!copy)
-		return complain_memory(o);
-	grown = reallocarray(*list, *n + 1, sizeof(*grown));
 	if (!grown)
 		return complain_memory(o);
 	*list = grown;
-	grown[(*n)++] = TAKE_PTR(copy);
+	grown[*n] = strdup(path);
+	if (!grown[*n])
+		return complain_memory(o);
+	(*n)++;
 	return 0;
 }
 
@@ -260,6 +258,11 @@ static int set_volatile(struct lam_options *o, const struct option *option, cons
 	return r;
 }
 
+/*
+ * Container engines write their own maps here: the id in the container, the id on the host, how
+ * many.  Layers hold the former and the mount shows the latter, which the kernel turns back for
+ * processes of the container: seen from the stack, the first number is the outside.
+ */
 static int set_idmap(struct lam_options *o, const struct option *option, const char *value)
 {
 	struct lam_idmap *map = field(o, option), fresh = { 0 };
@@ -272,9 +275,15 @@ static int set_idmap(struct lam_options *o, const struct option *option, const c
 		return complain_memory(o);
 	if (r < 0)
 		return complain(o, r,
-				"option %s: %s is no map (INSIDE:OUTSIDE:LENGTH, and so on, "
+				"option %s: %s is no map (IN-LAYERS:SHOWN:LENGTH, and so on, "
 				"without overlap)",
 				option->name, QUOTE(value));
+	for (size_t i = 0; i < fresh.n; i++) {
+		uint32_t in_layers = fresh.extents[i].inside;
+
+		fresh.extents[i].inside = fresh.extents[i].outside;
+		fresh.extents[i].outside = in_layers;
+	}
 	free(map->extents);
 	*map = fresh;
 	return 0;

@@ -171,7 +171,9 @@ static void owners(void **state)
 	assert_int_equal(lam_options_set(o, "xattr_permissions", "2"), 0);
 	c = lam_options_config(o);
 	assert_int_equal(c->uidmap.n, 2);
-	assert_int_equal(c->uidmap.extents[1].outside, 100000);
+	/* Ids in the layers first, ids as shown second. */
+	assert_int_equal(c->uidmap.extents[1].outside, 1);
+	assert_int_equal(c->uidmap.extents[1].inside, 100000);
 	assert_int_equal(c->gidmap.n, 1);
 	assert_true(c->squash_uid);
 	assert_false(c->squash_gid);
