@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "base/check.h"
+#include "base/cleanup.h"
 #include "fuse/internal.h"
 
 #define HARNESS_BODY 65536u
@@ -21,16 +22,16 @@
 struct harness {
 	struct lam_stack stack;
 	struct fuse_front front;
-	int kernel;		/* the other end of the device */
+	int kernel; /* the other end of the device */
 	struct request rq;
 	/* As a thread has it: the message, and room for the answer that overlaps its end. */
 	char *buf;
-	size_t len;		/* of the message being made */
+	size_t len; /* of the message being made */
 };
 
 #define HARNESS_SLOTS 4u
 
-static void harness_init(struct harness *h)
+static inline void harness_init(struct harness *h)
 {
 	int sp[2];
 
@@ -62,14 +63,14 @@ static void harness_init(struct harness *h)
 	memset(h->front.slots, 0, HARNESS_SLOTS * sizeof(struct slot));
 	for (unsigned i = 0; i < HARNESS_SLOTS; i++)
 		mutex_init(&h->front.slots[i].lock, RANK_LEAF);
-	h->front.seekers = late_pool_new(&h->front.slots[1], 1);
-	h->front.slow = late_pool_new(&h->front.slots[2], 1);
+	h->front.seekers = late_pool_new(&h->front.slots[2], 1);
+	h->front.slow = late_pool_new(&h->front.slots[3], 1);
 	CHECK(h->front.seekers && h->front.slow);
 	h->buf = calloc(1, 2 * HARNESS_BODY);
 	CHECK(h->buf);
 }
 
-static void harness_end(struct harness *h)
+static inline void harness_end(struct harness *h)
 {
 	holds_free(h->front.holds);
 	late_pool_free(h->front.seekers);
@@ -83,7 +84,7 @@ static void harness_end(struct harness *h)
 }
 
 /* Serve a message that lies in one piece; its answer may be written over all but its beginning. */
-static int harness_serve(struct harness *h, const void *msg, size_t len, size_t out_size)
+static inline int harness_serve(struct harness *h, const void *msg, size_t len, size_t out_size)
 {
 	int r;
 

@@ -20,7 +20,7 @@ struct lam_stack {
 	lam_in_use_fn in_use;
 	void *in_use_ctx;
 	/* Notes, for the test to look at. */
-	struct lam_cred cred;	/* of the last call */
+	struct lam_cred cred; /* of the last call */
 	uint64_t id, id2, off, off2;
 	size_t size;
 	unsigned flags;
@@ -31,9 +31,9 @@ struct lam_stack {
 	uint64_t forgotten[16];
 	unsigned n_forgotten, n_calls;
 	/* What to do. */
-	bool exists;		/* mknod and the like find their name taken */
-	unsigned listed;	/* how many entries a directory has besides "." and ".." */
-	void (*during)(void *ctx, const struct lam_call *call);	/* called in lam_read() */
+	bool exists;	 /* mknod and the like find their name taken */
+	unsigned listed; /* how many entries a directory has besides "." and ".." */
+	void (*during)(void *ctx, const struct lam_call *call); /* called in lam_read() */
 	void *during_ctx;
 };
 
@@ -147,14 +147,20 @@ int lam_readdir(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 	for (uint64_t i = cookie; i < (uint64_t)s->listed + 2; i++) {
 		char name[] = "entry-0000";
 		struct lam_entry entry;
-		struct lam_dirent d = { .name = i == 0 ? "." : "..", .name_len = i == 0 ? 1 : 2,
-					.ino = 1000001, .cookie = i + 1, .type = S_IFDIR };
+		struct lam_dirent d = { .name = i == 0 ? "." : "..",
+					.name_len = i == 0 ? 1 : 2,
+					.ino = 1000001,
+					.cookie = i + 1,
+					.type = S_IFDIR };
 
 		if (i >= 2) {
 			for (uint64_t n = i, k = 9; k > 5; k--, n /= 10)
 				name[k] = (char)('0' + n % 10);
-			d = (struct lam_dirent){ .name = name, .name_len = 10, .ino = i,
-						 .cookie = i + 1, .type = S_IFREG };
+			d = (struct lam_dirent){ .name = name,
+						 .name_len = 10,
+						 .ino = i,
+						 .cookie = i + 1,
+						 .type = S_IFREG };
 			(void)double_entry(1000 + i, &entry);
 			d.entry = flags & LAM_LIST_PLUS ? &entry : NULL;
 		}
@@ -310,8 +316,8 @@ int lam_mkdir(struct lam_stack *s, const struct lam_call *call, uint64_t parent,
 	return double_make(s, call, parent, name, mode, ret);
 }
 
-int lam_symlink(struct lam_stack *s, const struct lam_call *call, uint64_t parent,
-		const char *name, const char *target, struct lam_entry *ret)
+int lam_symlink(struct lam_stack *s, const struct lam_call *call, uint64_t parent, const char *name,
+		const char *target, struct lam_entry *ret)
 {
 	double_name(s->name2, sizeof(s->name2), target);
 	return double_make(s, call, parent, name, S_IFLNK, ret);

@@ -58,7 +58,8 @@ static void marks_stay_while_held(void **state)
 static uint64_t id_of(size_t i)
 {
 	/* Close together, far apart, and with the upper bits set. */
-	return (uint64_t)i + 1 + (i % 3 == 0 ? UINT64_C(1) << 62 : 0) + (i % 5 == 0 ? (uint64_t)i << 40 : 0);
+	return (uint64_t)i + 1 + (i % 3 == 0 ? UINT64_C(1) << 62 : 0) +
+	       (i % 5 == 0 ? (uint64_t)i << 40 : 0);
 }
 
 /* A long random walk next to an array that cannot be wrong. */

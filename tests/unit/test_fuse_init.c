@@ -13,9 +13,11 @@ static const struct fuse_front plain = { .forever = true };
 
 static struct fuse_init_in kernel(uint32_t minor, uint32_t flags, uint32_t flags2)
 {
-	return (struct fuse_init_in){
-		.major = 7, .minor = minor, .flags = flags, .flags2 = flags2, .max_readahead = 131072
-	};
+	return (struct fuse_init_in){ .major = 7,
+				      .minor = minor,
+				      .flags = flags,
+				      .flags2 = flags2,
+				      .max_readahead = 131072 };
 }
 
 static void takes_what_is_safe(void **state)
@@ -53,7 +55,10 @@ static void takes_what_is_safe(void **state)
 static void follows_the_settings(void **state)
 {
 	struct fuse_front front = {
-		.no_acl = true, .writeback = true, .uring = true, .opens_answered = true,
+		.no_acl = true,
+		.writeback = true,
+		.uring = true,
+		.opens_answered = true,
 		.want_write = 65536,
 	};
 	struct fuse_init_in in = kernel(45, ALL32, ALL32);

@@ -26,9 +26,12 @@ static int tear_down(void **state)
 /* Begin a message, add to it, serve it. */
 static void begin(uint32_t opcode, uint64_t nodeid)
 {
-	struct fuse_in_header head = {
-		.opcode = opcode, .unique = 42, .nodeid = nodeid, .uid = 1000, .gid = 1001, .pid = 77
-	};
+	struct fuse_in_header head = { .opcode = opcode,
+				       .unique = 42,
+				       .nodeid = nodeid,
+				       .uid = 1000,
+				       .gid = 1001,
+				       .pid = 77 };
 
 	memcpy(h.buf, &head, sizeof(head));
 	h.len = sizeof(head);
@@ -148,7 +151,8 @@ static void lookup_describes_and_counts(void **state)
 	assert_int_equal(BODY(struct fuse_entry_out).attr.mtime, (uint64_t)-3);
 	assert_int_equal(BODY(struct fuse_entry_out).attr.mtimensec, 4);
 	/* 259:300 as the kernel packs it. */
-	assert_int_equal(BODY(struct fuse_entry_out).attr.rdev, (300 & 0xff) | 259 << 8 | 0x100 << 12);
+	assert_int_equal(BODY(struct fuse_entry_out).attr.rdev,
+			 (300 & 0xff) | 259 << 8 | 0x100 << 12);
 	assert_int_equal(h.stack.cred.uid, 1000);
 	assert_int_equal(h.stack.cred.gid, 1001);
 	assert_int_equal(h.stack.cred.pid, 77);
@@ -222,8 +226,14 @@ static void forget_tells_the_engine_at_zero(void **state)
 
 static void setattr_says_what_is_meant(void **state)
 {
-	struct fuse_setattr_in in = { .mode = 0600, .uid = 5, .gid = 6, .size = 7, .atime = 8,
-				      .atimensec = 9, .mtime = (uint64_t)-10, .mtimensec = 11 };
+	struct fuse_setattr_in in = { .mode = 0600,
+				      .uid = 5,
+				      .gid = 6,
+				      .size = 7,
+				      .atime = 8,
+				      .atimensec = 9,
+				      .mtime = (uint64_t)-10,
+				      .mtimensec = 11 };
 	static const struct {
 		uint32_t theirs;
 		unsigned ours;
@@ -275,7 +285,8 @@ static void statx_gives_the_birth(void **state)
 
 static void making_passes_mode_umask_and_device(void **state)
 {
-	struct fuse_mknod_in node = { .mode = S_IFCHR | 0666, .umask = 0777022,
+	struct fuse_mknod_in node = { .mode = S_IFCHR | 0666,
+				      .umask = 0777022,
 				      .rdev = (300 & 0xff) | 259 << 8 | 0x100 << 12 };
 	struct fuse_mkdir_in dir = { .mode = 01777, .umask = 027 };
 	struct fuse_link_in link = { .oldnodeid = 100 };
@@ -404,8 +415,9 @@ static void rename_knows_its_flags(void **state)
 
 static int write_file(uint64_t id, uint32_t write_flags, uint32_t flags, uint32_t announced)
 {
-	struct fuse_write_in in = { .offset = 4096, .size = announced, .write_flags = write_flags,
-				    .flags = flags };
+	struct fuse_write_in in = {
+		.offset = 4096, .size = announced, .write_flags = write_flags, .flags = flags
+	};
 
 	begin(FUSE_WRITE, id);
 	ADD(in);
@@ -505,7 +517,7 @@ static void listings_fit_and_count(void **state)
 	h.stack.listed = 10;
 	n = read_dir(FUSE_READDIR, 0, 4096);
 	assert_int_equal(n, 2 * FUSE_REC_ALIGN(FUSE_NAME_OFFSET + 2) +
-				 10 * FUSE_REC_ALIGN(FUSE_NAME_OFFSET + 10));
+				    10 * FUSE_REC_ALIGN(FUSE_NAME_OFFSET + 10));
 	assert_int_equal(d->type, S_IFDIR >> 12);
 	assert_int_equal(d->off, 1);
 	assert_int_equal(holds_count(h.front.holds), 0);
@@ -538,7 +550,8 @@ static int get_xattr(const char *name, uint32_t size)
 
 static void xattrs(void **state)
 {
-	struct fuse_setxattr_in in = { .size = 5, .flags = XATTR_CREATE,
+	struct fuse_setxattr_in in = { .size = 5,
+				       .flags = XATTR_CREATE,
 				       .setxattr_flags = FUSE_SETXATTR_ACL_KILL_SGID };
 	int64_t off;
 	uint64_t id;
@@ -604,8 +617,8 @@ static void ioctls(void **state)
 
 	(void)state;
 	assert_int_equal(io_control(FS_IOC_GETFLAGS, "", 0, 4), sizeof(struct fuse_ioctl_out) + 4);
-	assert_int_equal(*(uint32_t *)(void *)(h.buf + HARNESS_BODY + sizeof(struct fuse_ioctl_out)),
-			 0x10);
+	assert_int_equal(
+		*(uint32_t *)(void *)(h.buf + HARNESS_BODY + sizeof(struct fuse_ioctl_out)), 0x10);
 	assert_int_equal(io_control(FS_IOC_GETFLAGS, "", 0, 3), -EINVAL);
 	assert_int_equal(io_control(FS_IOC32_GETVERSION, "", 0, 4),
 			 sizeof(struct fuse_ioctl_out) + 4);
@@ -662,8 +675,9 @@ static void seeking_waits_elsewhere_or_guesses(void **state)
 
 static void copying_is_clamped_and_checked(void **state)
 {
-	struct fuse_copy_file_range_in in = { .off_in = 1, .nodeid_out = 101, .off_out = 2,
-					      .len = UINT64_MAX / 4 };
+	struct fuse_copy_file_range_in in = {
+		.off_in = 1, .nodeid_out = 101, .off_out = 2, .len = UINT64_MAX / 4
+	};
 
 	(void)state;
 	begin(FUSE_COPY_FILE_RANGE, 100);
@@ -771,7 +785,7 @@ static void root_only_keeps_others_out(void **state)
 
 	(void)state;
 	h.front.root_only = true;
-	assert_true(lookup(1, "file") > 0);	/* the owner */
+	assert_true(lookup(1, "file") > 0); /* the owner */
 	for (uint32_t uid = 0; uid < 2; uid++) {
 		begin(FUSE_LOOKUP, 1);
 		head->uid = uid;
