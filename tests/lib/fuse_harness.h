@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A front end without a mount, for tests: its device is one end of a socket pair that keeps messages
- * apart, the test holds the other.
+ * A front end without a mount, for tests: its device is one end of a socket pair that keeps
+ * messages apart, the test holds the other.
  */
 #ifndef TESTS_FUSE_HARNESS_H
 #define TESTS_FUSE_HARNESS_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A double of the engine for tests of the FUSE front end: a tree of five objects in memory that answers
- * the same every time and notes what it was asked.  Included by one file of a test program, it takes
- * the place of liblamina.
+ * A double of the engine for tests of the FUSE front end: a tree of five objects in memory that
+ * answers the same every time and notes what it was asked.  Included by one file of a test program,
+ * it takes the place of liblamina.
  *
  *	1 /	100 /file	101 /suid (4755)	200 /dir	201 /dir/sub
  */
