@@ -6,8 +6,8 @@
  * A thread waits with an epoll set that wakes one thread for one request.  The stop comes as an
  * event: a signal would wake only one of them.
  *
- * The buffer of a thread serves for requests and for answers.  The offsets put the data of a WRITE and
- * of a READ at the start of a page:
+ * The buffer of a thread serves for requests and for answers.  The offsets put the data of a WRITE
+ * and of a READ at the start of a page:
  *
  *   page 0                          | page 1                         | page 2 ...
  *   ................... [in] [arg]  | data of a WRITE ...

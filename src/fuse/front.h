@@ -6,8 +6,8 @@
  * the ids of the stack, and all that is remembered is which ids the kernel still refers to.
  *
  * The order of life: open a stack, fuse_front_open(), fuse_front_serve(), fuse_front_close(), close
- * the stack.  fuse_front_open() starts no threads, so a caller that becomes a daemon may fork before
- * or after it; serve and close belong to one process.
+ * the stack.  fuse_front_open() starts no threads, so a caller that becomes a daemon may fork
+ * before or after it; serve and close belong to one process.
  */
 #ifndef FUSE_FRONT_H
 #define FUSE_FRONT_H

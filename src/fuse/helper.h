@@ -3,8 +3,8 @@
 #ifndef FUSE_HELPER_H
 #define FUSE_HELPER_H
 
-/* Mount on MOUNTPOINT with an option list; the caller owns *RET_FD.  Errors are logged with what the
- * helper said.  -EPERM if it refused, -ENOENT if it is not installed. */
+/* Mount on MOUNTPOINT with an option list; the caller owns *RET_FD.  Errors are logged with what
+ * the helper said.  -EPERM if it refused, -ENOENT if it is not installed. */
 int helper_mount(const char *mountpoint, const char *options, int *ret_fd);
 
 /* Unmount lazily.  -EINVAL if the helper could not. */

@@ -26,8 +26,8 @@
 #define FLAGS_ZERO_OPEN ((uint64_t)(FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT))
 
 /*
- * FUSE_ATOMIC_O_TRUNC is not wanted: together with switched-off OPENs the truncation would get lost;
- * without it a SETATTR comes.  Locks stay in the kernel.  READDIRPLUS without AUTO: always.
+ * FUSE_ATOMIC_O_TRUNC is not wanted: together with switched-off OPENs the truncation would get
+ * lost; without it a SETATTR comes.  Locks stay in the kernel.  READDIRPLUS without AUTO: always.
  */
 static uint64_t wanted(const struct fuse_front *front)
 {

@@ -114,7 +114,8 @@ struct request {
 
 /* request.c */
 
-/* Take apart a message that lies in one piece.  0, or -EIO with RQ->head filled as far as it goes. */
+/* Take apart a message that lies in one piece.  0, or -EIO with RQ->head filled as far as it
+ * goes. */
 int request_decode_flat(struct request *rq, const void *msg, size_t len);
 /* The same for one that comes as header, fixed argument (of up to ARG_MAX bytes) and payload. */
 int request_decode_split(struct request *rq, const struct fuse_in_header *head, const void *arg,

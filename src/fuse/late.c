@@ -3,7 +3,8 @@
  * Threads for requests that must not hold up a serving thread.
  *
  * A serving thread that waited for another request to be served could wait for itself.  Such
- * requests go through here.  The number of jobs is bounded by the requests the kernel has under way.
+ * requests go through here.  The number of jobs is bounded by the requests the kernel has under
+ * way.
  */
 #include "late.h"
 

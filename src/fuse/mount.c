@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Attaching to the tree of mounts: directly where that is permitted, else through fusermount3, or by
- * a descriptor that somebody else has mounted.
+ * Attaching to the tree of mounts: directly where that is permitted, else through fusermount3, or
+ * by a descriptor that somebody else has mounted.
  *
  * The layers may lie under the mountpoint, so its path is made absolute before and nothing looks
  * below it afterwards.
@@ -114,7 +114,7 @@ static const struct {
 	{ MS_DIRSYNC, "dirsync" },
 };
 
-/* Add a name to an option list as the helper wants it: commas and backslashes behind a backslash. */
+/* Add a name to an option list as the helper wants it: commas and backslashes are escaped. */
 static void put_escaped(FILE *f, const char *s)
 {
 	for (; *s; s++) {

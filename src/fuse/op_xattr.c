@@ -78,6 +78,8 @@ static int sized(struct request *rq, const struct fuse_getxattr_in *in, ssize_t 
 {
 	struct fuse_getxattr_out out = { 0 };
 
+	if (n > (ssize_t)rq->out_size)
+		return -ERANGE;
 	if (n < 0 || in->size > 0)
 		return (int)n;
 	out.size = (uint32_t)n;

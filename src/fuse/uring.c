@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Transport over io_uring: one queue for each CPU, each with a thread pinned to it, so that a request
- * is served on the CPU of its caller and answering one fetches the next in the same system call.
+ * Transport over io_uring: one queue for each CPU, each with a thread pinned to it, so that a
+ * request is served on the CPU of its caller and answering one fetches the next in the same system
+ * call.
  *
  * A queue has a few entries, each with a header and a payload that the kernel fills with a request
  * and we with its answer.  An operation that may take long is left to a late thread together with
