@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What must hold without privilege; run by identity_handles.py as root of a user namespace.
+
+usage: identity_user.py WHAT PROGRAM DIRECTORY
+"""
+import os
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+from lib import sysc, world	# noqa: E402
+from lib.rows import Wrong, need	# noqa: E402
+
+
+class UserMount:
+	def __init__(self, program, base):
+		self.program, self.base = program, base
+		self.mnt = os.path.join(base, "m")
+
+	def start(self):
+		opts = "lowerdir=l1,upperdir=u,workdir=w"
+		os.chdir(self.base)
+		if self.program == "kernel":
+			sysc.mount("overlay", self.mnt, "overlay", 0, opts + ",userxattr")
+		else:
+			subprocess.run([self.program, "-o", opts, self.mnt], check=True,
+				stdin=subprocess.DEVNULL)
+		os.chdir("/")
+
+	def remount(self):
+		sysc.umount(self.mnt)
+		need(world.wait_servers(self.mnt) or self.program == "kernel", "the server stays")
+		self.start()
+
+	def ino(self, n):
+		return os.lstat(os.path.join(self.mnt, n)).st_ino
+
+	def write(self, n, data):
+		with open(os.path.join(self.mnt, n), "r+b") as f:
+			f.write(data)
+
+	def read(self, n):
+		with open(os.path.join(self.mnt, n), "rb") as f:
+			return f.read()
+
+
+def numbers(m):
+	names = ("f", "d", "d/g")
+	before = {n: m.ino(n) for n in names}
+	for n in ("f", "d/g"):
+		m.write(n, b"NEW")
+	os.chmod(m.mnt + "/d", 0o700)
+	for when in ("after copy-up", "after a remount"):
+		for n in names:
+			need(m.ino(n) == before[n], "%s %s has %d, not %d" % (
+				when, n, m.ino(n), before[n]))
+		m.remount()
+	os.rename(m.mnt + "/f", m.mnt + "/d/f2")
+	m.remount()
+	need(m.ino("d/f2") == before["f"], "after a rename and a remount f has another number")
+
+
+def links(m):
+	m.write("h1", b"N")
+	need(m.read("h2") == b"N", "the other name has the old bytes")
+	need(os.stat(m.mnt + "/h2").st_nlink == 2, "the link count")
+	m.remount()
+	need(m.read("h2") == b"N" and m.ino("h1") == m.ino("h2"), "not after a remount")
+	os.unlink(m.mnt + "/h1")
+	need(os.stat(m.mnt + "/h2").st_nlink == 1, "the link count after an unlink")
+
+
+def handles(m):
+	h = sysc.name_to_handle(sysc.AT_FDCWD, m.mnt + "/d")
+	os.chmod(m.mnt + "/d", 0o700)
+	with open(m.mnt + "/d/n", "x", encoding="ascii"):
+		pass
+	os.rename(m.mnt + "/d/g", m.mnt + "/d/g2")
+	m.remount()
+	top = os.open(m.mnt, os.O_RDONLY | os.O_DIRECTORY)
+	fd = sysc.open_by_handle(top, h, os.O_RDONLY | os.O_DIRECTORY)
+	need(sorted(os.listdir(fd)) == ["g2", "n"], "the directory lists %s" % os.listdir(fd))
+	need(os.fstat(fd).st_ino == m.ino("d"), "another directory")
+
+
+def main():
+	what, program, base = sys.argv[1:]
+	m = UserMount(program, base)
+	try:
+		m.start()
+		{"numbers": numbers, "links": links, "handles": handles}[what](m)
+	except (Wrong, OSError, subprocess.CalledProcessError) as e:
+		print("%s: %s" % (type(e).__name__, e))
+		return 1
+	finally:
+		try:
+			sysc.umount(m.mnt, sysc.MNT_DETACH)
+		except OSError:
+			pass
+	return 0
+
+
+if __name__ == "__main__":
+	sys.exit(main())
