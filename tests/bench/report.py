@@ -193,7 +193,8 @@ def write_svg(path, results, names):
         at += 30 + 7 * len(name)
     with open(path, "w", encoding="utf-8") as f:
         f.write(f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 60}" '
-                f'height="{y + 10}" font-family="sans-serif">\n<rect width="100%" height="100%" fill="#ffffff"/>\n')
+                f'height="{y + 10}" font-family="sans-serif">\n'
+                '<rect width="100%" height="100%" fill="#ffffff"/>\n')
         f.write("\n".join(legend + grid + body) + "\n</svg>\n")
 
 

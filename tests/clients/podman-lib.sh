@@ -130,6 +130,10 @@ written
 /opt/one
 fifo'
 
+store_is_quiet() {
+	! findmnt -rn -o TARGET | grep -qE "^$T/store/.*/(merged|shm)\$"
+}
+
 podman_story() {
 	local out
 	base_image
@@ -178,13 +182,15 @@ podman_story() {
 	check "export" pod export -o export.tar worker
 	check "what was copied is in it" tar -tf export.tar srv/copied
 	check "save" pod save -o saved.tar committed
+	# Containers are cleaned up in the background after they end.
+	check "mounts of ended containers go" wait_for 20 store_is_quiet
 	check "rm" pod rm -f worker
 	check "rmi of everything" pod rmi -f -a
 	check "load" pod load -i saved.tar
 	equal "the loaded image" "$(pod_run committed cat /opt/again/deep/fresh 2>&1)" fresh
 	file_capabilities
 	check "rmi of the rest" pod rmi -f -a
-	equal "nothing stays mounted" "$(findmnt -rn -o TARGET | grep "^$T/store/.*/merged")" ""
+	check "nothing stays mounted" wait_for 20 store_is_quiet
 	equal "no layer is left" \
 		"$(find "$T/store/overlay" -mindepth 1 -maxdepth 1 -regex '.*/[0-9a-f]*' | wc -l)" 0
 }
