@@ -110,7 +110,9 @@ int attr_of_node(struct lam_stack *s, struct node *n, const struct statx *st, st
 	int r;
 
 	attr_from_statx(s, st, &a);
-	a.ino = id_ino(s, n->id);
+	a.ino = id_ino(s, n->flags & NF_BY_NAME ? id_make(s, s->layers[n->layer].fs, n->real_ino,
+							 node_is_upper(n))
+						: n->id);
 	r = visible_nlink(s, n, st, &a.nlink);
 	if (r < 0)
 		return r;
@@ -296,8 +298,8 @@ static int apply(struct lam_stack *s, const struct lam_call *call, struct node *
 		return r;
 	if (valid & LAM_SET_KILL_PRIV) {
 		r = sys_statx(fd, "", &st);
-		if (r == 0)
-			r = attr_kill_priv(s, fd, &st, call->cred.gid);
+		if (r == 0)	/* root keeps set-gid where the group may not execute */
+			r = attr_kill_priv(s, fd, &st, call->cred.uid ? call->cred.gid : st.stx_gid);
 		if (r < 0)
 			return r;
 	}

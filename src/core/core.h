@@ -198,6 +198,7 @@ struct node_extra {
 #define NF_ORIGIN 0x0080u	/* upper object with an origin */
 #define NF_NAME_GONE 0x0100u	/* the name on record is removed; others exist */
 #define NF_TMPFILE 0x0200u	/* made by O_TMPFILE, never named */
+#define NF_BY_NAME 0x1000u	/* the id is made from the place, not from an inode */
 #define NF_UNHASHED 0x0800u	/* not in the table any more; RANK_TABLE */
 #define NF_PROTATTR 0x0400u	/* upper object with immutable or append-only marks */
 
@@ -422,7 +423,7 @@ struct found {
 	bool indexed, index_only;
 	struct statx lower_st;		/* of the lower inode behind an index entry */
 	int32_t nlink_adjust;
-	bool lower_links;
+	bool lower_links, by_name;
 };
 void found_done(struct lam_stack *s, struct found *f);
 /* What NAME is in directory D.  Caller holds D's lock.  0 also where nothing is there (type 0). */

@@ -77,8 +77,10 @@ static uint64_t id_of(struct lam_stack *s, const struct node *d, const char *nam
 	if (f->origin_known)
 		return id_make(s, f->origin_fs, f->origin_ino, false);
 	fs = fs_of(s, &f->st, f->layer);
-	if (fs && f->lower_links && s->has_upper && s->index_fd < 0)
+	if (fs && f->lower_links && s->has_upper && s->index_fd < 0) {
+		f->by_name = true;
 		return id_of_name(s, fs, d, name);
+	}
 	return fs ? id_make(s, fs, f->st.stx_ino, f->layer == LAYER_UPPER) : 0;
 }
 
@@ -118,6 +120,8 @@ static int fill_node(struct node *n, struct found *f)
 	n->real_ino = f->st.stx_ino;
 	if (f->protattr)
 		n->flags |= NF_PROTATTR;
+	if (f->by_name)
+		n->flags |= NF_BY_NAME;
 	if (n->dir) {
 		n->dir->upper = TAKE_PTR(f->upper);
 		n->dir->lower = TAKE_PTR(f->lower);
@@ -242,11 +246,13 @@ int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, st
 		n = NULL;
 		log_info("%s has the same origin as another object: it gets an inode of its own",
 			 QUOTE(name));
-		if (f->n_lower && !f->upper)
-			id = id_make(s, s->layers[f->lower[0]->layer].fs, f->lower[0]->ino, false);
-		else
+		if (f->n_lower && !f->upper) {
+			f->by_name = true;
+			id = id_of_name(s, s->layers[f->lower[0]->layer].fs, d, name);
+		} else {
 			id = id_make(s, s->layers[LAYER_UPPER].fs,
 				     f->upper ? f->upper->ino : f->st.stx_ino, true);
+		}
 	}
 	if (!n) {
 		generation = generation_of(s, d, name, f);

@@ -29,6 +29,7 @@ struct renaming {
 	unsigned flags;
 	struct drop drop;		/* of what B held */
 	bool dropping;
+	bool whiteouts;			/* B holds a directory with whiteouts in it */
 };
 
 /* ---- Redirects ---- */
@@ -255,25 +256,32 @@ static int prepare_object(struct renaming *m, struct side *from, struct side *to
 	return r < 0 && lookup_lower_positive(s, to->d, to->name) ? -EXDEV : 0;
 }
 
+/* A directory may be replaced only when it is empty. */
+static int check_target(struct renaming *m)
+{
+	struct node *t = m->b.n;
+	int r;
+
+	if (!t || !t->dir || m->flags & LAM_RENAME_EXCHANGE)
+		return 0;
+	mutex_lock_second(&t->dir->lock);
+	r = dirlist_check_empty(m->s, t, &m->whiteouts);
+	if (r == 0)
+		dirlist_drop_locked(m->s, t);
+	mutex_unlock(&t->dir->lock);
+	return r;
+}
+
 /* What stands at the target is about to be replaced. */
 static int prepare_target(struct renaming *m)
 {
 	struct lam_stack *s = m->s;
 	struct node *t = m->b.n;
-	bool whiteouts = false;
-	int r = 0;
+	int r;
 
 	if (!t)
 		return 0;
-	if (t->dir) {
-		mutex_lock_second(&t->dir->lock);
-		r = dirlist_check_empty(s, t, &whiteouts);
-		if (r == 0)
-			dirlist_drop_locked(s, t);
-		mutex_unlock(&t->dir->lock);
-	}
-	if (r == 0)
-		r = drop_begin(s, m->b.d, m->b.name, &m->b.f, t, &m->drop);
+	r = drop_begin(s, m->b.d, m->b.name, &m->b.f, t, &m->drop);
 	if (r == 0)
 		r = drop_keep_way(s, m->b.d, m->b.name, &m->drop);
 	if (r < 0)
@@ -282,7 +290,7 @@ static int prepare_target(struct renaming *m)
 	if (!m->drop.in_upper)
 		return 0;
 	if (t->dir)
-		return whiteouts || m->drop.in_use
+		return m->whiteouts || m->drop.in_use
 			       ? remove_clear_dir(s, m->b.e->fd, m->b.name, &m->drop)
 			       : 0;
 	if (m->drop.last && m->drop.in_use && !(t->flags & (NF_INDEXED | NF_ORPHAN))) {
@@ -400,7 +408,9 @@ static int locked(struct renaming *m)
 		return r;	/* two names of one file: nothing happens, as POSIX says */
 	if (!node_is_upper(m->a.n) || (exchange && !node_is_upper(m->b.n)))
 		return -EAGAIN;	/* another object took the name: that one must be copied up */
-	r = rdir_open(s, m->a.d->dir->upper, &m->a.e);
+	r = check_target(m);
+	if (r == 0)
+		r = rdir_open(s, m->a.d->dir->upper, &m->a.e);
 	if (r == 0)
 		r = rdir_open(s, m->b.d->dir->upper, &m->b.e);
 	if (r == 0)
