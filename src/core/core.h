@@ -560,6 +560,8 @@ int rename_set_redirect(struct lam_stack *s, struct node *n, bool same_parent);
 
 /* perm.c */
 int perm_to_outside(struct lam_stack *s, uint32_t uid, uint32_t gid, uint32_t *ruid, uint32_t *rgid);
+/* Who owns what CALL makes. */
+void perm_creator(struct lam_stack *s, const struct lam_call *call, uint32_t *ruid, uint32_t *rgid);
 void perm_to_inside(struct lam_stack *s, struct lam_attr *attr);
 int perm_override_apply(struct lam_stack *s, uint16_t layer, int dirfd, const char *name,
 			struct lam_attr *attr);

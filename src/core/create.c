@@ -273,10 +273,7 @@ int create_in(struct lam_stack *s, struct node *d, const char *name, const struc
 	if (s->read_only)
 		return -EROFS;
 	r = name_check(s, name, true);
-	if (r == 0)
-		r = perm_to_outside(s, o->call->cred.uid, o->call->cred.gid, &c.uid, &c.gid);
-	if (r == -EPERM)
-		r = -EOVERFLOW;
+	perm_creator(s, o->call, &c.uid, &c.gid);
 	if (r == 0)
 		r = attr_check_change(s, d, true);
 	if (r == 0)
@@ -404,9 +401,8 @@ int lam_tmpfile(struct lam_stack *s, const struct lam_call *call, uint64_t paren
 		return -EROFS;
 	if (!s->upper_tmpfile)
 		return -EOPNOTSUPP;
-	r = perm_to_outside(s, call->cred.uid, call->cred.gid, &c.uid, &c.gid);
-	if (r == 0)
-		r = copyup(s, call, d.n);
+	perm_creator(s, call, &c.uid, &c.gid);
+	r = copyup(s, call, d.n);
 	if (r == 0)
 		r = rdir_open(s, d.n->dir->upper, &c.dir);
 	if (r < 0)

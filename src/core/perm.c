@@ -45,6 +45,15 @@ static uint32_t one_inside(const struct lam_idmap *map, uint32_t id)
 	return idmap_to_inside(map, id, &inside) ? inside : OVERFLOW_ID;
 }
 
+/* What a caller without a mapping makes belongs to nobody, as in every tree that is seen through a map. */
+void perm_creator(struct lam_stack *s, const struct lam_call *call, uint32_t *ruid, uint32_t *rgid)
+{
+	if (one_outside(&s->uidmap, s->squash_uid, s->squash_to_uid, call->cred.uid, ruid) < 0)
+		*ruid = OVERFLOW_ID;
+	if (one_outside(&s->gidmap, s->squash_gid, s->squash_to_gid, call->cred.gid, rgid) < 0)
+		*rgid = OVERFLOW_ID;
+}
+
 void perm_to_inside(struct lam_stack *s, struct lam_attr *attr)
 {
 	attr->uid = s->squash_uid ? s->squash_to_uid : one_inside(&s->uidmap, attr->uid);

@@ -138,11 +138,17 @@ static int take_lock(struct lam_stack *s, const char *upper)
 	s->lock_fd = sys_openat(s->own_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
 	if (s->lock_fd < 0)
 		return s->lock_fd;
-	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0 &&
-	    flock(s->layers[LAYER_UPPER].fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
-	if (errno != EWOULDBLOCK)
-		return 0;	/* a filesystem without locks */
+	/* umount(8) returns before the server that it ended has let go: a mount right after waits for it. */
+	for (unsigned tries = 0; tries < 200; tries++) {
+		static const struct timespec pause = { .tv_nsec = 10000000 };
+
+		if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0 &&
+		    flock(s->layers[LAYER_UPPER].fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK)
+			return 0;	/* a filesystem without locks */
+		(void)nanosleep(&pause, NULL);
+	}
 	log_error("%s or its work directory is in use by another mount", QUOTE(upper));
 	return -EBUSY;
 }

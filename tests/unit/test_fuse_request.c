@@ -245,7 +245,7 @@ static void setattr_says_what_is_meant(void **state)
 		{ FATTR_ATIME | FATTR_ATIME_NOW | FATTR_MTIME, LAM_SET_ATIME_NOW | LAM_SET_MTIME },
 		{ FATTR_ATIME | FATTR_MTIME | FATTR_MTIME_NOW, LAM_SET_ATIME | LAM_SET_MTIME_NOW },
 		{ FATTR_MTIME | FATTR_CTIME, LAM_SET_MTIME | LAM_SET_CTIME },
-		{ 0, 0 },
+		{ 0, LAM_SET_KILL_PRIV }, /* chown(-1, -1) */
 	};
 
 	(void)state;
