@@ -137,6 +137,8 @@ void message_set_people(void);
 void message_set_mode(enum message_mode mode);
 /* Say why the mount failed: the library's own last error if it gave one, else FMT. */
 void message_failed(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* What failed has been mended: the kept error is none. */
+void message_forget(void);
 /* A line that somebody asked for (statistics): to where messages go now. */
 void message_answer(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

@@ -174,6 +174,11 @@ void message_failed(const char *fmt, ...)
 		write_line(log_fd, line);
 }
 
+void message_forget(void)
+{
+	keep("");
+}
+
 void message_answer(const char *fmt, ...)
 {
 	char line[LINE_MAX_BYTES];

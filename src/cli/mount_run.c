@@ -12,6 +12,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -91,6 +92,28 @@ static int serve(struct mount_plan *plan, struct lam_stack *stack, struct daemon
 	return r;
 }
 
+#define BUSY_MS 5000u /* how long to wait for layers that are in use */
+#define BUSY_STEP_MS 20u
+
+/*
+ * Open the layers.  Who unmounts an overlay and mounts it again at once, as container engines do,
+ * meets the old server on its way out: an unmount does not wait for it.  So layers that are in use
+ * are tried again for a while.
+ */
+static int open_stack(const struct lam_config *config, struct lam_stack **ret)
+{
+	const struct timespec step = { .tv_nsec = BUSY_STEP_MS * 1000000L };
+	int r = lam_stack_open(config, ret);
+
+	for (unsigned waited = 0; r == -EBUSY && waited < BUSY_MS; waited += BUSY_STEP_MS) {
+		(void)nanosleep(&step, NULL); /* a shorter sleep does no harm */
+		r = lam_stack_open(config, ret);
+	}
+	if (r == 0)
+		message_forget();
+	return r;
+}
+
 /* In the process that will serve. */
 static int open_and_serve(struct mount_plan *plan, struct daemon *d)
 {
@@ -101,7 +124,7 @@ static int open_and_serve(struct mount_plan *plan, struct daemon *d)
 		message_error("cannot start a thread: %s", log_errno(r));
 		return r;
 	}
-	r = lam_stack_open(lam_options_config(plan->stack), &stack);
+	r = open_stack(lam_options_config(plan->stack), &stack);
 	if (r < 0) {
 		message_failed("cannot open the layers: %s", log_errno(r));
 		return r;

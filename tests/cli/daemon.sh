@@ -83,3 +83,14 @@ check "failure: no server" no_servers "lowerdir=$D/none"
 refused "upper in use" "." sh -c "'$MOUNT' -o '$OPTS' '$D/m' && \
 	exec '$MOUNT' -o '$OPTS' '$D/b'"
 umount "$D/m"
+
+# ---- Unmount and mount again at once, which does not wait for the old server ----
+layers again
+for ((i = 0; i < 20; i++)); do
+	run "$MOUNT" -o "$OPTS" "$D/m"
+	[ "$RC" -eq 0 ] || break
+	echo "$i" >>"$D/m/only"
+	umount "$D/m"
+done
+check "mounted again at once: status" is "$RC" 0
+check "mounted again at once: all of it" is "$(tail -n 1 "$D/u/only")" 19
