@@ -102,8 +102,9 @@ static int make_threads(struct fuse_front *front)
 
 	if (front->uring) {
 		front->n_queues = uring_queues();
-		/* FORGET and INTERRUPT still come by /dev/fuse. */
-		front->n_dev = 1;
+		/* FORGET and INTERRUPT still come by /dev/fuse; forgetting may remove a file, which
+		 * must not keep an interrupt waiting. */
+		front->n_dev = 2;
 	}
 	front->n_slots = front->n_dev + front->n_queues + 1 + n_slow;
 	front->slots = aligned_alloc(_Alignof(struct slot),

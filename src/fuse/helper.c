@@ -145,7 +145,7 @@ static int run_mount(const char *mountpoint, const char *options, int *ret_fd, c
 	int ours CLEANUP_CLOSE = -1, theirs CLEANUP_CLOSE = -1;
 	int err_read CLEANUP_CLOSE = -1, err_write CLEANUP_CLOSE = -1;
 	int fd CLEANUP_CLOSE = -1;
-	pid_t pid;
+	pid_t pid = -1;
 	int r, ended;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock) < 0)
@@ -191,7 +191,7 @@ int helper_umount(const char *mountpoint)
 	char *argv[] = { unconst("fusermount3"), unconst("-u"),	      unconst("-q"), unconst("-z"),
 			 unconst("--"),		 unconst(mountpoint), NULL };
 	int null CLEANUP_CLOSE = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	pid_t pid;
+	pid_t pid = -1;
 	int r;
 
 	if (null < 0)

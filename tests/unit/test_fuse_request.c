@@ -131,6 +131,12 @@ static void lengths_must_agree(void **state)
 	head->total_extlen = 1;
 	assert_true(serve() > 0);
 	assert_string_equal(h.stack.name, "file");
+	/* What is in it does not end a name. */
+	begin(FUSE_LOOKUP, 1);
+	add("file", 4);
+	add("E\0TENDED", 8);
+	head->total_extlen = 1;
+	assert_int_equal(serve(), -EIO);
 	assert_true(atomic_load(&h.front.slots[0].malformed) > 0);
 	begin(1000, 1);
 	assert_int_equal(serve(), -ENOSYS);
