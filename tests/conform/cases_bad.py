@@ -53,7 +53,8 @@ def redirects(o):
 
 
 @case(lower=[LOW], upper=[D("a", x={OVL + "redirect": b"/b"}), D("b", x={OVL + "redirect": b"/a"}),
-	D("s", x={OVL + "redirect": b"s"}), D("t", x={OVL + "redirect": b"/t/t"}), D("t/t")], **SAFE)
+	D("s", x={OVL + "redirect": b"s"}), D("t", x={OVL + "redirect": b"/t/t"}), D("t/t")],
+	**SAFE)
 def redirect_loops(o):
 	for p in ("a", "b", "s", "t", "t/t", "a/a"):
 		with o.apart():
@@ -84,7 +85,8 @@ def redirect_through_symlink(o):
 	alive(o)
 
 
-ORIGINS = [b"", b"\0", b"\xfb" * 5, b"\0\xfb\x15\0\x01" + bytes(16), b"\0\xfb\xff\0\x01" + bytes(40),
+ORIGINS = [b"", b"\0", b"\xfb" * 5, b"\0\xfb\x15\0\x01" + bytes(16),
+	b"\0\xfb\xff\0\x01" + bytes(40),
 	b"\x01\xfb\x1d\0\x01" + bytes(24), b"\0\xfb\x1d\xf8\x01" + bytes(24),
 	b"\0\xfb\x1d\x01\x01" + bytes(24), bytes(1000), b"\0\xfb\x1d\0\x01" + b"\xff" * 24,
 	b"\0\xfb\x95\0\xff" + b"\xaa" * 144]
@@ -194,14 +196,16 @@ def _mount_with_junk(*names, directory=False):
 	return prepare
 
 
-@case(lower=[LOW + [H("h2", "f")]], prepare=_mount_with_junk("junk", "00fb", "zz" * 30), mount=False,
+@case(lower=[LOW + [H("h2", "f")]], prepare=_mount_with_junk("junk", "00fb", "zz" * 30),
+	mount=False,
 	diverges="stray-index-names", **SAFE)
 def junk_in_index(o):
 	"""The kernel refuses the mount; we put the stray names aside."""
 	with o.apart():
 		o.must(o.try_mount() == "mounted", "it mounts")
 		if o.root >= 0:
-			o.must(o.write("f", b"w") == 1 and o.read("h2")[:1] == b"w", "the index works")
+			o.must(o.write("f", b"w") == 1 and o.read("h2")[:1] == b"w",
+				"the index works")
 			alive(o)
 
 
@@ -388,7 +392,8 @@ def handles_that_lie(o):
 	for t in (0, 1, 0x81, 0x82, 0xF8, 0xFE):
 		for n in (0, 4, 8, 12, 24, 64, 128):
 			try:
-				os.close(sysc.open_by_handle(fd, (t, struct.pack("<Q", i) * (n // 8 + 1)),
+				os.close(sysc.open_by_handle(fd,
+					(t, struct.pack("<Q", i) * (n // 8 + 1)),
 					os.O_RDONLY))
 			except OSError:
 				pass
@@ -396,7 +401,8 @@ def handles_that_lie(o):
 	alive(o)
 
 
-@case(lower=[[F("innocent", "fine"), W("w"), F("w2", "x")]], upper=[W("w2"), D("d"), W("d/w")], **SAFE)
+@case(lower=[[F("innocent", "fine"), W("w"), F("w2", "x")]], upper=[W("w2"), D("d"), W("d/w")],
+	**SAFE)
 def whiteouts_of_nothing(o):
 	"""Whiteouts that hide nothing."""
 	o.ls()

@@ -81,7 +81,8 @@ def nothing_by_looking(o):
 
 
 @case(lower=[[F("f", "data", mode=0o600, x={"system.posix_acl_access": ACL}),
-	D("d", x={"system.posix_acl_access": ACL, "system.posix_acl_default": DACL}), F("d/f", "x")]])
+	D("d", x={"system.posix_acl_access": ACL, "system.posix_acl_default": DACL}),
+	F("d/f", "x")]])
 def acls(o):
 	o.chown("f", 1, 2)
 	o.chmod("d", 0o710)
@@ -350,7 +351,7 @@ def _try_write(o, p):
 
 @case(lower=[[F("big", b"b" * (48 << 20))]], fs=("ext4", "tmpfs"), bytes=False)
 def killed_while_copying(o):
-	"""The writer is killed during copy-up: the file is whole afterwards, and no litter stays."""
+	"""The writer is killed during copy-up: the file is whole, and no litter stays."""
 	for delay in (0.0, 0.003, 0.01, 0.03):
 		pid = os.fork()
 		if pid == 0:
@@ -388,7 +389,7 @@ def _litter(place):
 @case(lower=[[F("f%d" % i, b"x" * (1 << 20)) for i in range(24)]], fs=("ext4", "xfs"),
 	bytes=False)
 def server_killed_while_copying(o):
-	"""kill -9 of the server in the middle: each file is old or new, and the next mount cleans."""
+	"""kill -9 of the server: each file is old or new, and the next mount cleans."""
 	def writer():
 		for i in range(24):
 			try:

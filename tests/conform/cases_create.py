@@ -157,7 +157,8 @@ def parents_copied_up(o):
 	o.stat("a/b/c/d")
 
 
-@case(lower=[[D("d", mode=0o2775, uid=7, gid=77), D("d/s", mode=0o2700, gid=78), D("t", mode=0o1777)]])
+@case(lower=[[D("d", mode=0o2775, uid=7, gid=77), D("d/s", mode=0o2700, gid=78),
+	D("t", mode=0o1777)]])
 def setgid_directories(o):
 	"""The group goes down, and directories hand on the bit."""
 	o.create("d/f")

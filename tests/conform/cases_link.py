@@ -143,7 +143,8 @@ def links_in_two_layers(o):
 	o.find()
 
 
-@case(lower=[[F("first", "1"), D("d"), H("d/second", "first")]], upper=[D("d"), F("d/second", "cover")])
+@case(lower=[[F("first", "1"), D("d"), H("d/second", "first")]],
+	upper=[D("d"), F("d/second", "cover")])
 def covered_link(o):
 	"""A name of a lower file that upper covers does not count."""
 	o.stat("first")

@@ -161,7 +161,7 @@ def renaming_while_reading(o):
 	o.note("still", (len(still), len(set(still))))
 
 
-@case(lower=[[]], tree=False, bytes=False, fs=("ext4", "xfs", "tmpfs"), timeout=180,
+@case(lower=[[]], tree=False, bytes=False, fs=("ext4", "tmpfs"), timeout=300, dirty=True,
 	prepare=lambda place: _huge(place))
 def hundred_thousand_names(o):
 	fd = o.open("d", os.O_RDONLY | os.O_DIRECTORY)

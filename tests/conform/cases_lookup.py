@@ -9,7 +9,8 @@ from lib.runner import case
 
 THREE = [
 	[D("d"), F("d/top", "1"), F("both", "one"), F("d/both", "1one")],
-	[D("d"), F("d/mid", "2"), F("both", "two"), F("d/both", "2two"), D("only2"), F("only2/f", "x")],
+	[D("d"), F("d/mid", "2"), F("both", "two"), F("d/both", "2two"), D("only2"),
+	F("only2/f", "x")],
 	[D("d", mode=0o700, uid=5), F("d/low", "3"), F("both", "three"), S("ln", "both")],
 ]
 
@@ -76,7 +77,7 @@ def whiteout_xattr(o):
 @case(lower=[[D("d")], [F("d/f", "f"), F("d/g", "g")]], upper=[D("d"), WX("d/f")],
 	diverges="xattr-whiteout-in-upper", tree=False, bytes=False)
 def whiteout_xattr_in_upper(o):
-	"""The kernel hides it from lookup only; the program hides it from listings and rmdir too."""
+	"""The kernel hides it from lookup only; we hide it from listings and rmdir too."""
 	o.stat("d/f")
 	with o.apart():
 		o.must(o.ls("d") == [("g", "f")], "a whiteout is not listed")
@@ -100,7 +101,7 @@ def whiteout_dot_wh(o):
 @case(lower=[[F("d/n", "n"), W("only/wo"), F("only/f", "f")], [F("d/m", "m")]],
 	diverges="whiteout-in-pure-lower", tree=False, bytes=False)
 def whiteout_in_pure_dir(o):
-	"""A whiteout in a directory that nothing is merged with: listed by the kernel, not by us."""
+	"""A whiteout where nothing is merged: listed by the kernel, not by us."""
 	o.exists("only/wo")
 	with o.apart():
 		o.must(o.ls("only") == [("f", "f")], "it is not listed")
@@ -310,7 +311,8 @@ def program_as_lower(o):
 	inner = os.path.join(o.place.extra, "inner")
 	for sub in ("l", "u", "w", "m"):
 		os.makedirs(os.path.join(inner, sub))
-	build(os.path.join(inner, "l2"), [F("d/f", "f"), F("d/g", "g"), F("h1", "h"), H("h2", "h1")])
+	build(os.path.join(inner, "l2"), [F("d/f", "f"), F("d/g", "g"), F("h1", "h"),
+		H("h2", "h1")])
 	mnt = os.path.join(o.place.dir, "inner")
 	os.mkdir(mnt)
 	o.driver.mount(o.place, ["lowerdir=" + inner + "/l2", "upperdir=" + inner + "/u",

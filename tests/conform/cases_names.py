@@ -75,7 +75,7 @@ def names_that_are_used_elsewhere(o):
 
 
 def _deep(place):
-	"""A chain of 40 directories with names of 200 bytes: 8 KB of path, and a file at the end."""
+	"""40 nested directories with names of 200 bytes, 8 KB of path; a file at the end."""
 	fd = os.open(place.lower[0], os.O_RDONLY)
 	for i in range(40):
 		name = "%03d" % i + "x" * 197

@@ -87,7 +87,8 @@ def remove_and_make_again(o):
 	o.ls("d")
 
 
-@case(lower=[[F("big", size=1 << 26, at={0: b"x" * (1 << 22)}), D("d"), F("d/big2", b"y" * 100000)]])
+@case(lower=[[F("big", size=1 << 26, at={0: b"x" * (1 << 22)}), D("d"),
+	F("d/big2", b"y" * 100000)]])
 def lower_removal_copies_nothing(o):
 	"""What is removed or replaced is not copied first."""
 	before = os.statvfs(o.place.upper)
@@ -102,7 +103,7 @@ def lower_removal_copies_nothing(o):
 @case(lower=[[F("f", "data", mode=0o644)]], diverges="unlinked-lower-file", tree=False,
 	bytes=False)
 def open_and_unlinked_lower(o):
-	"""A lower file that lost its name while open: the kernel refuses changes and keeps nlink 1."""
+	"""A lower file unlinked while open: the kernel keeps nlink 1 and refuses changes."""
 	fd = o.open("f")
 	o.unlink("f")
 	o.fpread(fd)

@@ -181,7 +181,8 @@ def redirect_over_256_bytes(o):
 		o.must(o.ls("d") == [("f", "f")], "what is below is seen")
 		if not o.is_kernel:
 			raw = os.getxattr(o.place.upper + "/d", OVL + "redirect")
-			o.must(raw == b"/" + LONG.encode() + b"/d", "the redirect is the whole path")
+			o.must(raw == b"/" + LONG.encode() + b"/d",
+				"the redirect is the whole path")
 		o.remount()
 		o.must(o.read("d/f") == b"f", "and after a remount")
 

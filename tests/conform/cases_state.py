@@ -197,7 +197,7 @@ def a_day_of_work(o):
 
 @case(lower=[LOW], opts=["nfs_export=on"], tree=False)
 def with_nfs_export(o):
-	"""The complete index, as the kernel writes it.  (After a remount the kernel counts wrong.)"""
+	"""The complete index, as the kernel writes it, whose own link counts are wrong later."""
 	o.write("f", b"F")
 	o.mkdir("d/n")
 	o.rename("d/g", "g")

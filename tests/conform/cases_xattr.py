@@ -8,7 +8,8 @@ from lib.runner import case
 
 
 @case(lower=[[F("f", "x", x={"user.a": b"1", "trusted.t": b"2", "security.s": b"3"}),
-	D("d", x={"user.a": b"1"}), S("l", "f", x={"trusted.l": b"1"}), P("p", x={"trusted.p": b"1"})]])
+	D("d", x={"user.a": b"1"}), S("l", "f", x={"trusted.l": b"1"}),
+	P("p", x={"trusted.p": b"1"})]])
 def plain(o):
 	for p in ("f", "d", "l", "p"):
 		o.lsx(p)
@@ -39,7 +40,8 @@ def as_user(o):
 def private_names_are_escaped(o):
 	"""trusted.overlay.* set through the mount is stored under one more `overlay.`."""
 	for p in ("f", "d"):
-		for n in ("opaque", "redirect", "origin", "metacopy", "whiteout", "foo", "overlay.x"):
+		for n in ("opaque", "redirect", "origin", "metacopy", "whiteout", "foo",
+				"overlay.x"):
 			o.setx(p, OVL + n, b"y")
 			o.getx(p, OVL + n)
 		o.lsx(p)

@@ -20,7 +20,8 @@ FIVE = "5 descriptors and mappings from before copy-up"
 SIX = "6 layers with the kernel's complete index"
 SEVEN = "7 without privilege"
 
-LOW = [F("f", "data"), D("d"), F("d/g", "g"), D("d/s"), F("d/s/x", "x"), S("l", "f"), C("c"), B("b"),
+LOW = [F("f", "data"), D("d"), F("d/g", "g"), D("d/s"), F("d/s/x", "x"), S("l", "f"), C("c"),
+	B("b"),
 	P("p"), F("h1", "h"), H("h2", "h1"), D("e"), F("e/y", "y")]
 LOW2 = [D("d"), F("d/k", "k"), D("low2"), F("low2/z", "z")]
 UP = [F("u", "u"), D("ud"), F("ud/v", "v"), D("d")]
@@ -229,7 +230,8 @@ def handle_removed(c):
 	for when in ("at once", "after drop_caches", "after a remount"):
 		for n, h in hs.items():
 			e = c.error(h)
-			need(e == "ESTALE", "%s the handle of %s gives %s" % (when, n, e or "an object"))
+			need(e == "ESTALE", "%s the handle of %s gives %s" % (when, n,
+				e or "an object"))
 		if when == "at once":
 			c.drop()
 		elif when == "after drop_caches":
@@ -243,12 +245,15 @@ def handle_reused(c):
 		c.create("victim%d" % i, b"old")
 		h, ino = c.handle("victim%d" % i), c.ino("victim%d" % i)
 		os.unlink(c.p("victim%d" % i))
-		c.drop() if i % 20 == 0 else None
+		if i % 20 == 0:
+			c.drop()
 		c.create("new%d" % i, b"new")
 		reused += c.ino("new%d" % i) == ino
-		need(c.error(h, os.O_RDONLY) == "ESTALE", "the handle of a removed file gives %s" % (
+		need(c.error(h, os.O_RDONLY) == "ESTALE",
+			"the handle of a removed file gives %s" % (
 			c.error(h, os.O_RDONLY) or "an object"))
 		os.unlink(c.p("new%d" % i))
+	need(reused or c.place.config not in ("ext4", "mixed"), "no number was used again")
 
 
 @row(THREE, "forged and damaged handles: ESTALE, nothing outside, no crash", **STACK)
@@ -262,9 +267,11 @@ def handle_forged(c):
 				try:
 					fd = c.decode((typ, bad))
 				except OSError as e:
-					need(sysc.ename(e) in ("ESTALE", "EINVAL"), "it gave " + sysc.ename(e))
+					need(sysc.ename(e) in ("ESTALE", "EINVAL"),
+						"it gave " + sysc.ename(e))
 					continue
-				need(os.fstat(fd).st_ino in good, "a damaged handle gave an unknown object")
+				need(os.fstat(fd).st_ino in good,
+					"a damaged handle gave an unknown object")
 				os.close(fd)
 		for v in (0, 1, 2, 1 << 31, 1 << 62, (1 << 64) - 1):
 			words = struct.pack("=IIII", v >> 32, v & 0xFFFFFFFF, v & 0xFFFF, 0)
@@ -272,7 +279,8 @@ def handle_forged(c):
 	need(c.read("f") == b"data", "the mount does not serve any more")
 
 
-@row(THREE, "encoding writes nothing", lower=[[D("a"), F("a/t", "t")], [F("a/b/c/f", "f"), D("z/y")],
+@row(THREE, "encoding writes nothing", lower=[[D("a"), F("a/t", "t")], [F("a/b/c/f", "f"),
+	D("z/y")],
 	[F("a/b/g")]])
 def handle_encoding_writes_nothing(c):
 	def state():
@@ -371,7 +379,8 @@ def old_mapping_shared(c):
 	m.close()
 
 
-@row(FIVE, "a private mapping's pages that were not touched yet see them", lower=[[F("f", b"o" * 8192)]])
+@row(FIVE, "a private mapping's pages that were not touched yet see them",
+	lower=[[F("f", b"o" * 8192)]])
 def old_mapping_private(c):
 	m = mmap.mmap(c.open("f"), 8192, mmap.MAP_PRIVATE, mmap.PROT_READ)
 	c.write("f", b"NEW" * 2000)
@@ -441,7 +450,8 @@ def old_orphans(c):
 	need(not left, "left: %s" % left)
 
 
-@row(SIX, "handles of before are right after the kernel changed the layers", export_only=True, **STACK)
+@row(SIX, "handles of before are right after the kernel changed the layers", export_only=True,
+	**STACK)
 def layers_from_kernel(c):
 	names = ("f", "d", "d/g", "e/y", "low2/z", "h1", "u", "d/s")
 	hs, before = handles(c, names), {n: c.ino(n) for n in names}
@@ -461,7 +471,8 @@ def layers_from_kernel(c):
 	c.need_same(hs["h1"], "h2", b"K")
 
 
-@row(SIX, "the kernel's own handles are right after we changed the layers", export_only=True, **STACK)
+@row(SIX, "the kernel's own handles are right after we changed the layers", export_only=True,
+	**STACK)
 def layers_for_kernel(c):
 	kernel = world.Driver("kernel")
 	c.remount(kernel, ["nfs_export=on"])
@@ -489,8 +500,9 @@ def _owned(place):
 def _interpreter():
 	"""A Python that an ordinary user may run; one below /root is none."""
 	for p in (sys.executable, "/usr/bin/python3"):
-		if subprocess.run(["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", p,
-				"-c", ""], stderr=subprocess.DEVNULL).returncode == 0:
+		if subprocess.run(["setpriv", "--reuid", "1000", "--regid", "1000",
+				"--clear-groups",
+				"env", p, "-c", ""], stderr=subprocess.DEVNULL).returncode == 0:
 			return p
 	raise Wrong("there is no Python that an ordinary user may run")
 
@@ -512,13 +524,15 @@ def _unprivileged(c, what):
 	cmd = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", "unshare", "-Urm",
 		"--kill-child", _interpreter(), os.path.join(tools, "identity_user.py"), what,
 		program, c.place.dir]
-	r = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/",
+	r = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+		cwd="/",
 		timeout=50)
 	need(r.returncode == 0, r.stdout.strip().splitlines()[-1] if r.stdout.strip()
 		else "exit code %d" % r.returncode)
 
 
-USER = dict(lower=[[F("f", "data"), D("d"), F("d/g", "g"), F("h1", "h"), H("h2", "h1")]], mount=False,
+USER = dict(lower=[[F("f", "data"), D("d"), F("d/g", "g"), F("h1", "h"), H("h2", "h1")]],
+	mount=False,
 	prepare=_owned, kernel_opts=[])
 
 

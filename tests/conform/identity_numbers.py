@@ -10,12 +10,14 @@ from lib.rows import need, row
 
 ONE = "1 inode numbers"
 TWO = "2 hard links"
-LOW = [F("f", "data"), D("d"), F("d/g", "g"), S("l", "f"), C("c"), P("p"), D("d/s"), F("d/s/x", "x"),
+LOW = [F("f", "data"), D("d"), F("d/g", "g"), S("l", "f"), C("c"), P("p"), D("d/s"),
+	F("d/s/x", "x"),
 	F("h1", "h"), H("h2", "h1"), H("d/h3", "h1"), D("e"), F("e/y", "y")]
 LOW2 = [F("f", "below"), D("d"), F("d/k", "k"), D("low2"), F("low2/z", "z")]
 UP = [F("u", "u"), D("ud"), F("ud/v", "v")]
 STACK = dict(lower=[LOW, LOW2], upper=UP)
-EVERY = ("f", "d", "d/g", "l", "c", "p", "d/s", "d/s/x", "h1", "e", "e/y", "low2", "low2/z", "u", "ud",
+EVERY = ("f", "d", "d/g", "l", "c", "p", "d/s", "d/s/x", "h1", "e", "e/y", "low2", "low2/z", "u",
+	"ud",
 	"ud/v", "d/k")
 
 
@@ -121,7 +123,8 @@ def ino_born_in_mount(c):
 	need_kept(c, b, "after a remount")
 
 
-@row(ONE, "kept when a lower layer is added on top", lower=[[F("other", "o"), D("d"), F("d/o", "o")],
+@row(ONE, "kept when a lower layer is added on top", lower=[[F("other", "o"), D("d"),
+	F("d/o", "o")],
 	LOW, LOW2], upper=[], mount=False, kernel_opts=["index=off", "redirect_dir=on"])
 def ino_layer_added(c):
 	every = [n for n in EVERY if not n.startswith("u") and n not in ("d",)]
@@ -278,7 +281,8 @@ def ino_xino_options(c):
 		c.stop()
 
 
-@row(ONE, "ino32_t: numbers fit 32 bits, are unique and kept", opts=["ino32_t"], kernel_opts=[], **STACK)
+@row(ONE, "ino32_t: numbers fit 32 bits, are unique and kept", opts=["ino32_t"], kernel_opts=[],
+	**STACK)
 def ino_32(c):
 	need(not c.is_kernel, "the kernel has no such option")
 	b = numbers(c)
@@ -363,7 +367,8 @@ def links_every_order(c):
 			else:
 				os.rename(c.p("t%d/o" % t), c.p(names.pop()))
 			for n in names:
-				need(c.nlink(n) == len(names), "%s: after %s %s has %d links, not %d" % (
+				need(c.nlink(n) == len(names),
+					"%s: after %s %s has %d links, not %d" % (
 					order, s, n, c.nlink(n), len(names)))
 	c.remount()
 	for t in range(24):

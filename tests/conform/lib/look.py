@@ -92,7 +92,7 @@ def read_all(fd):
 
 
 def walk(root):
-	"""(relative path, stat) of everything below ROOT, in sorted order; no paths get long here."""
+	"""(relative path, stat) of everything below ROOT, in sorted order."""
 	todo = [""]
 	while todo:
 		rel = todo.pop()
@@ -252,5 +252,6 @@ def layer_print(root):
 		if isinstance(st, OSError):
 			out[rel] = sysc.ename(st)
 		else:
-			out[rel] = one(os.path.join(root, rel), st, links, rel) + " c%d" % st.st_ctime_ns
+			text = one(os.path.join(root, rel), st, links, rel)
+			out[rel] = text + " c%d" % st.st_ctime_ns
 	return out

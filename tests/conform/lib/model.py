@@ -90,8 +90,8 @@ class Walker:
 			if x[3].kind == "d"]
 		return self.rng.choice(have)
 
-	def name(self, d):
-		"""A name for a new object in D: sometimes one that was used before, sometimes long."""
+	def name(self):
+		"""A name for a new object: sometimes one that is there, sometimes long."""
 		n = "n%d" % self.rng.randrange(12)
 		if self.rng.random() < 0.03:
 			n += "_" * (255 - len(n))
@@ -126,7 +126,7 @@ class Walker:
 
 	def do_create(self):
 		p, d = self.pick_dir()
-		n = self.name(d)
+		n = self.name()
 		data = self.rng.randbytes(self.rng.choice((0, 10, 5000, 70000)))
 		mode = self.rng.choice((0o644, 0o600, 0o4755, 0o444))
 
@@ -142,7 +142,7 @@ class Walker:
 
 	def do_tmpfile(self):
 		p, d = self.pick_dir()
-		n = self.name(d)
+		n = self.name()
 
 		def fn():
 			fd = os.open(self.full(p) or ".", os.O_TMPFILE | os.O_RDWR, 0o600)
@@ -157,14 +157,14 @@ class Walker:
 
 	def do_mkdir(self):
 		p, d = self.pick_dir()
-		n = self.name(d)
+		n = self.name()
 		if self.run("mkdir", (p + n,), lambda: os.mkdir(self.full(p + n), 0o755),
 				"EEXIST" if n in d.kids else None):
 			d.kids[n] = Node("d", 0o755)
 
 	def do_symlink(self):
 		p, d = self.pick_dir()
-		n = self.name(d)
+		n = self.name()
 		target = "to/" + str(self.rng.randrange(1000))
 		if self.run("symlink", (p + n,), lambda: os.symlink(target, self.full(p + n)),
 				"EEXIST" if n in d.kids else None):
@@ -175,7 +175,7 @@ class Walker:
 		if not src:
 			return
 		p, d = self.pick_dir()
-		n = self.name(d)
+		n = self.name()
 		if self.run("link", (src[0], p + n), lambda: os.link(self.full(src[0]),
 				self.full(p + n), follow_symlinks=False),
 				"EEXIST" if n in d.kids else None):
@@ -213,7 +213,7 @@ class Walker:
 			return
 		src, sd, sn, node = x
 		p, d = self.pick_dir()
-		n = self.name(d)
+		n = self.name()
 		old = d.kids.get(n)
 		want = self.rename_error(src, node, p + n, old)
 		if not self.run("rename", (src, p + n),
@@ -228,10 +228,14 @@ class Walker:
 
 	def do_exchange(self):
 		a, b = self.pick(), self.pick()
-		if not a or (a[0] + "/").startswith(b[0] + "/") or (b[0] + "/").startswith(a[0] + "/"):
+		if not a:
+			return
+		one, two = a[0] + "/", b[0] + "/"
+		if one.startswith(two) or two.startswith(one):
 			return
 		if self.run("exchange", (a[0], b[0]), lambda: sysc.renameat2(sysc.AT_FDCWD,
-				self.full(a[0]), sysc.AT_FDCWD, self.full(b[0]), sysc.RENAME_EXCHANGE)):
+				self.full(a[0]), sysc.AT_FDCWD, self.full(b[0]),
+				sysc.RENAME_EXCHANGE)):
 			a[1].kids[a[2]], b[1].kids[b[2]] = b[3], a[3]
 
 	def _change(self, op, args, path, flags, fn):
@@ -278,7 +282,8 @@ class Walker:
 		if x:
 			mode = self.rng.choice((0o600, 0o644, 0o711, 0o755, 0o640)) | (
 				0o100 if x[3].kind == "d" else 0)
-			self.run("chmod", (x[0], oct(mode)), lambda: os.chmod(self.full(x[0]), mode))
+			self.run("chmod", (x[0], oct(mode)),
+				lambda: os.chmod(self.full(x[0]), mode))
 			x[3].mode = mode
 
 	def do_setx(self):
@@ -322,13 +327,14 @@ class Walker:
 			with open(full, "rb") as f:
 				data = f.read()
 			if st.st_size != len(n.data) or data != n.data:
-				raise Mismatch("%s: %d bytes, not the %d of the model, or others" % (
+				raise Mismatch("%s: %d bytes, not the model's %d, or others" % (
 					path, len(data), len(n.data)))
 
 	def check_dir(self, p, d):
 		got = os.listdir(self.full(p))
 		if sorted(got) != sorted(d.kids):
-			raise Mismatch("%s lists %s, not %s" % (p or ".", sorted(got), sorted(d.kids)))
+			raise Mismatch("%s lists %s, not %s" % (p or ".", sorted(got),
+				sorted(d.kids)))
 
 	def check_all(self):
 		self.check_dir("", self.root)

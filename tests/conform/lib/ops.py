@@ -383,7 +383,8 @@ class Ops:
 	def write(self, p, data, off=0, flags=0):
 		"""Open for writing, write at an offset, close."""
 		def fn():
-			return self._with(p, lambda fd: os.pwrite(fd, data, off), os.O_WRONLY | flags)
+			return self._with(p, lambda fd: os.pwrite(fd, data, off),
+				os.O_WRONLY | flags)
 		return self._do("write", (p, off, len(data), flags), fn, p)
 
 	def append(self, p, data):
@@ -403,7 +404,7 @@ class Ops:
 		return self._do("fstat", (), lambda: look.attrs(os.fstat(fd)))
 
 	def holes(self, p):
-		"""Data extents as [start, end), in units of 64 KiB so that block sizes do not show."""
+		"""Data extents [start, end) in units of 64 KiB, so that block sizes do not show."""
 		def walk(fd):
 			out, pos, end = [], 0, os.fstat(fd).st_size
 			while pos < end:

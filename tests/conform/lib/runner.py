@@ -88,7 +88,8 @@ class Side:
 	def run(self):
 		c, p = self.case, self.place
 		before = None if c.dirty else [look.layer_print(l) for l in p.lower]
-		self.ops = o = Ops(self.driver.program, p, self.driver, c.layer_options(), list(c.opts))
+		self.ops = o = Ops(self.driver.program, p, self.driver, c.layer_options(),
+			list(c.opts))
 		try:
 			if c.mount:
 				o.start()
@@ -101,7 +102,7 @@ class Side:
 			for i, old in enumerate(before):
 				d = first_difference(old, look.layer_print(p.lower[i]))
 				if d:
-					o.problems.append("lower layer %d was written: %s" % (i + 1, d))
+					o.problems.append("lower %d was written: %s" % (i + 1, d))
 		if not c.no_upper and c.bytes:
 			self.upper = look.upper(p, look.Handles(p))
 			self.impure = look.impure(p)
@@ -308,7 +309,8 @@ class CaseJob:
 		self.timeout = c.timeout
 
 	def run(self, ident):
-		return run_case(self.case, self.config, self.root, ident, self.program, self.verbose)
+		return run_case(self.case, self.config, self.root, ident, self.program,
+			self.verbose)
 
 
 class CaseRunner(Runner):

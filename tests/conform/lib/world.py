@@ -235,7 +235,7 @@ class Driver:
 		self.is_kernel = program == "kernel"
 
 	def mount(self, place, layers, opts, mnt):
-		"""LAYERS is the list of lowerdir=, upperdir=, workdir= (names relative to the place)."""
+		"""LAYERS: lowerdir=, upperdir=, workdir=, with names relative to the place."""
 		if self.is_kernel:
 			self._mount_kernel(place, layers, opts, mnt)
 		else:
