@@ -103,7 +103,7 @@ check "the configuration stays" test -e i/mnt/etc/demo.conf
 both "purge" -P demo
 both "install over whiteouts" -i demo_2.deb
 equal "hard links over whiteouts" "$(links_of_demo i/mnt)" 41
-promise empty_work i
 unmount i/mnt
+promise empty_work i
 still_untouched i/lower
 finish

@@ -99,7 +99,7 @@ equal "the index is the same" "$(index_of s/mnt/clone)" "$(cat index.before)"
 check "fsck after a remount" git -C s/mnt/clone fsck --full
 check "rm -rf of all of it" rm -rf s/mnt/repo s/mnt/clone
 equal "leaves nothing" "$(ls -A s/mnt)" ""
-promise empty_work s
 unmount s/mnt
+promise empty_work s
 still_untouched s/lower
 finish

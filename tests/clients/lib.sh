@@ -221,11 +221,19 @@ tree_and_times() {
 	(cd "$1" && find . -printf '%p %i %T@ %C@\n' | sort)
 }
 
-# empty_work DIR: nothing but fixed directories is left in the work directory.
+# empty_work DIR: after the unmount, and once the server has ended, nothing but fixed directories is
+# left in the work directory.
 empty_work() {
-	local left
-	left=$(find "$1/work/work" -mindepth 1 ! -path '*/incompat*' 2>/dev/null)
-	equal "no litter in the work directory" "$left" ""
+	wait_for 5 no_litter "$1"
+	equal "no litter in the work directory" "$(litter "$1")" ""
+}
+
+litter() {
+	find "$1/work/work" -mindepth 1 ! -path '*/incompat*' 2>/dev/null
+}
+
+no_litter() {
+	[ -z "$(litter "$1")" ]
 }
 
 # userns "UID MAP LINES" ["GID MAP LINES"]: start a user namespace with these maps (inside, outside,
