@@ -229,7 +229,7 @@ def upper(place, handles):
 		path = os.path.join(place.work, rel)
 		if rest.startswith("#") and "/" not in rest and layer_one(path, st, {}, rel,
 				handles) == "whiteout":
-			continue	# the one that all whiteouts are links of
+			continue	# the inode that whiteouts share
 		if top == "index":
 			try:
 				rest = handles.name(bytes.fromhex(rest))
