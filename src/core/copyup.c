@@ -307,6 +307,7 @@ static int become_upper(struct copyup *c, struct node *parent, const char *name,
 	n->layer = LAYER_UPPER;
 	mutex_unlock(&n->lock);
 	fdcache_drop(&s->fds, &n->fde);
+	uppermap_note(s, n, c->ino, 0);
 	if (parent)
 		dirlist_note_upper(s, parent, name, node_mode_type(n), false);
 	atomic_fetch_add(&s->stat_copyups, 1);
@@ -611,6 +612,13 @@ static int copyup_all(struct lam_stack *s, const struct lam_call *call, struct n
 		return 0;
 	if (s->read_only)
 		return -EROFS;
+	if (n->flags & NF_DETACHED && !node_is_upper(n) && !(n->flags & NF_DEAD)) {
+		/* Reached by a handle: its name must be known, or the copy would be nobody's. */
+		int r = resolve_connect(s, n);
+
+		if (r < 0)
+			return r;
+	}
 	for (;;) {
 		HELD(at, s);
 		bool own;
