@@ -27,6 +27,7 @@ struct copyup {
 	int fd;				/* of the copy; -1 for what is not opened */
 	char temp[32];			/* name in the work directory; "" for O_TMPFILE */
 	uint64_t ino;			/* of the copy */
+	uint32_t generation;		/* where its filesystem's handles need it */
 };
 
 static bool want_xattr(void *ctx, const char *name)
@@ -307,7 +308,7 @@ static int become_upper(struct copyup *c, struct node *parent, const char *name,
 	n->layer = LAYER_UPPER;
 	mutex_unlock(&n->lock);
 	fdcache_drop(&s->fds, &n->fde);
-	uppermap_note(s, n, c->ino, 0);
+	uppermap_note(s, n, c->ino, c->generation);
 	if (parent)
 		dirlist_note_upper(s, parent, name, node_mode_type(n), false);
 	atomic_fetch_add(&s->stat_copyups, 1);
@@ -466,6 +467,9 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 	if (r == 0) {
 		r = c.temp[0] ? sys_statx(s->work_fd, c.temp, &st) : sys_statx(c.fd, "", &st);
 		c.ino = st.stx_ino;
+		if (s->layers[LAYER_UPPER].fs->tmpfs)
+			c.generation = fsys_generation(s, s->layers[LAYER_UPPER].fs,
+						       c.temp[0] ? s->work_fd : c.fd, c.temp, NULL);
 	}
 	if (r == 0 && c.meta_only && !(n->flags & NF_METACOPY))
 		r = copyup_keep_data(s, n);

@@ -39,6 +39,7 @@ struct fsys {
 	bool can_encode;		/* name_to_handle_at works */
 	bool can_decode;		/* open_by_handle_at works for every kind of object */
 	bool tmpfs;			/* handles have tmpfs's layout */
+	bool opaque_handles;		/* handles of a layout that is not known */
 	int handle_type;		/* of its handles; -1 if none */
 	uint8_t uuid[FH_UUID_LEN];
 	int mount_fd;			/* for open_by_handle_at; a layer's root, borrowed */
@@ -587,6 +588,8 @@ int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx);
 int uppermap_has(struct lam_stack *s, uint64_t ino, uint32_t *ret_generation);
 /* The upper inode that came from ID: 1, 0 or -errno. */
 int uppermap_origin(struct lam_stack *s, uint64_t id, uint64_t *ret_ino, uint32_t *ret_generation);
+/* A directory of upper whose identity the map does not know yet; false: there is none (left). */
+bool uppermap_next_dir(struct lam_stack *s, struct sys_handle *ret);
 int uppermap_lower_generation(struct lam_stack *s, uint64_t ino, uint32_t *ret);
 /* N is in upper from now on. */
 void uppermap_note(struct lam_stack *s, const struct node *n, uint64_t ino, uint32_t generation);

@@ -65,7 +65,7 @@ static int number_handle(struct fsys *fs, uint64_t ino, uint32_t generation, str
 	struct sys_handle h;
 	int r;
 
-	if (!fs->can_decode)
+	if (!fs->can_decode || fs->opaque_handles)
 		return -ESTALE;
 	r = handle_by_number(fs, fs->mount_fd, ino, generation, &h);
 	if (r < 0)
@@ -107,6 +107,7 @@ static int path_below(struct lam_stack *s, int fd, uint16_t layer, char **ret)
 }
 
 static int resolve_upper_dir(struct lam_stack *s, uint64_t ino, uint32_t generation, struct node **ret);
+static int resolve_dir(struct lam_stack *s, const struct sys_handle *h, uint16_t layer, struct node **ret);
 
 static bool has_part(struct node *n, uint16_t layer, uint64_t ino)
 {
@@ -119,6 +120,26 @@ static bool has_part(struct node *n, uint16_t layer, uint64_t ino)
 		yes |= n->dir->lower[i]->layer == layer && n->dir->lower[i]->ino == ino;
 	mutex_unlock(&n->lock);
 	return yes;
+}
+
+/* The upper inode that came from ID.  Directories of upper are looked up when one is first asked for: only
+ * the lookup tells their identity.  1, 0 or -errno */
+static int upper_of(struct lam_stack *s, uint64_t id, uint64_t *ret_ino, uint32_t *ret_generation)
+{
+	struct sys_handle h;
+	int r = uppermap_origin(s, id, ret_ino, ret_generation);
+
+	if (r)
+		return r;
+	while (uppermap_next_dir(s, &h)) {
+		struct node *n;
+
+		if (resolve_dir(s, &h, LAYER_UPPER, &n) < 0)
+			continue;	/* removed since */
+		uppermap_note(s, n, n->real_ino, 0);
+		node_put(s, n);
+	}
+	return uppermap_origin(s, id, ret_ino, ret_generation);
 }
 
 /* One step down a real path: the overlay directory that has the real one NAME of AT as a part.  It may have
@@ -150,7 +171,7 @@ static int step(struct lam_stack *s, struct node *at, int *real_fd, uint16_t lay
 	node_put(s, child);
 	if (layer == LAYER_UPPER || !s->has_upper)
 		return -ESTALE;
-	r = uppermap_origin(s, id_make(s, s->layers[layer].fs, st.st_ino, false), &upper_ino, &generation);
+	r = upper_of(s, id_make(s, s->layers[layer].fs, st.st_ino, false), &upper_ino, &generation);
 	if (r <= 0)
 		return r < 0 ? r : -ESTALE;
 	r = resolve_upper_dir(s, upper_ino, generation, &child);
@@ -468,7 +489,7 @@ static int resolve_lower_dir(struct lam_stack *s, const struct sys_handle *h, st
 			return r;
 	}
 	/* Upper may have what the lower layers no longer show. */
-	r = s->has_upper ? uppermap_origin(s, id, &ino, &generation) : 0;
+	r = s->has_upper ? upper_of(s, id, &ino, &generation) : 0;
 	if (r <= 0)
 		return r < 0 ? r : -ESTALE;
 	return resolve_upper_dir(s, ino, generation, ret);
@@ -505,7 +526,7 @@ static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs, const st
 			return r < 0 ? r : 1;
 		}
 	}
-	r = s->has_upper ? uppermap_origin(s, id, &ino, &generation) : 0;
+	r = s->has_upper ? upper_of(s, id, &ino, &generation) : 0;
 	if (r <= 0)
 		return r;
 	r = number_handle(s->layers[LAYER_UPPER].fs, ino, generation, &h, &st);

@@ -23,11 +23,17 @@ struct table {
 	size_t mask, count;
 };
 
+struct todo {
+	struct todo *next;
+	struct sys_handle handle;
+};
+
 struct uppermap {
 	struct table upper;		/* inode number -> generation */
 	struct table origins;		/* id -> upper inode */
 	struct table lower;		/* inode number -> generation, of lower tmpfs */
 	bool has_lower;
+	struct todo *dirs;		/* upper directories with an origin, not yet in ORIGINS */
 };
 
 static int table_add(struct table *t, struct slot s);
@@ -76,11 +82,6 @@ static const struct slot *table_find(const struct table *t, uint64_t key)
 }
 
 /* ---- A walk of one layer, without recursion ---- */
-
-struct todo {
-	struct todo *next;
-	struct sys_handle handle;
-};
 
 struct layerwalk {
 	struct lam_stack *s;
@@ -157,6 +158,20 @@ static int upper_name(void *ctx, int fd, const struct sys_dirent *de)
 		return r;
 	if (ovl_get_origin(s, fd, de->name, &fh) < 0 || lookup_origin(s, &fh, &f) < 0)
 		return 0;
+	if (de->type == DT_DIR) {
+		/* Its identity is its lowest part, which the origin (its topmost) does not tell. */
+		struct todo *t = malloc(sizeof(*t));
+
+		if (!t)
+			return -ENOMEM;
+		if (sys_name_to_handle(fd, de->name, &t->handle, NULL) < 0) {
+			free(t);
+			return 0;
+		}
+		t->next = b->m->dirs;
+		b->m->dirs = t;
+		return 0;
+	}
 	slot.key = id_make(s, f.origin_fs, f.origin_ino, false);
 	return table_add(&b->m->origins, slot);
 }
@@ -173,8 +188,14 @@ static int lower_name(void *ctx, int fd, const struct sys_dirent *de)
 
 static void map_free(struct uppermap *m)
 {
+	struct todo *t;
+
 	if (!m)
 		return;
+	while ((t = m->dirs)) {
+		m->dirs = t->next;
+		free(t);
+	}
 	free(m->upper.slots);
 	free(m->origins.slots);
 	free(m->lower.slots);
@@ -267,14 +288,31 @@ int uppermap_lower_generation(struct lam_stack *s, uint64_t ino, uint32_t *ret)
 	return slot != NULL;
 }
 
+bool uppermap_next_dir(struct lam_stack *s, struct sys_handle *ret)
+{
+	struct mutex *guard MUTEX_GUARD = mutex_guard(&s->origins_lock);
+	struct todo *t = s->uppermap ? s->uppermap->dirs : NULL;
+
+	if (!t)
+		return false;
+	*ret = t->handle;
+	s->uppermap->dirs = t->next;
+	free(t);
+	return true;
+}
+
 void uppermap_note(struct lam_stack *s, const struct node *n, uint64_t ino, uint32_t generation)
 {
 	struct mutex *guard MUTEX_GUARD = mutex_guard(&s->origins_lock);
 	struct slot slot = { .key = ino, .ino = ino, .generation = generation };
+	const struct slot *old;
 	int r;
 
 	if (!s->uppermap)
 		return;
+	old = table_find(&s->uppermap->upper, ino);
+	if (old && !generation)
+		slot.generation = old->generation;
 	r = table_add(&s->uppermap->upper, slot);
 	slot.key = n->id;
 	if (r == 0 && !(n->id & ID_BORN_UPPER))
