@@ -201,7 +201,7 @@ def seek_hole_in_what_was_written(o):
 @case(lower=[[F("src", b"0123456789" * 1000), F("dst", b"-" * 5000)]],
 	diverges="copy-between-layers", tree=False, bytes=False)
 def copy_between_layers(o):
-	"""From a lower file to one of upper: the kernel refuses when they lie on two filesystems."""
+	"""From a lower file to one of upper: the kernel refuses this between filesystems."""
 	a = o.open("src")
 	b = o.open("dst", os.O_RDWR)
 	with o.apart():
@@ -317,7 +317,7 @@ def times_of_writes(o):
 
 @case(lower=[[F("f", b"x" * 100)]], diverges="truncate-sets-mtime", tree=False, bytes=False)
 def times_of_truncation(o):
-	"""To the same size: the kernel does as upper's filesystem does, of which some do nothing."""
+	"""To the same size: the kernel does as upper's filesystem, and some do nothing."""
 	o.utimes("f", 10**18, 10**18)
 	with o.apart():
 		o.truncate("f", 100)
