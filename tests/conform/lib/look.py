@@ -244,7 +244,8 @@ def upper(place, handles):
 		if isinstance(st, OSError):
 			out[rel] = sysc.ename(st)
 		elif stat.S_ISCHR(st.st_mode) or (st.st_dev, st.st_ino) not in indexed:
-			out[rel] = layer_one(os.path.join(place.upper, rel), st, links, rel, handles)
+			path = os.path.join(place.upper, rel)
+			out[rel] = layer_one(path, st, links, rel, handles)
 	return out
 
 
