@@ -341,7 +341,7 @@ static int publish_names(struct copyup *c, struct node *parent, const char *name
 	if (r < 0)
 		return r;
 	r = sys_statx(e->fd, "", &before);
-	if (r == 0 && c->has_origin && c->origin.len)
+	if (r == 0 && c->has_origin)
 		r = copyup_set_impure(s, parent);
 	if (r == 0 && c->key[0]) {
 		r = install(c, s->index_fd, c->key);

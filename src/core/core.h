@@ -38,6 +38,7 @@ struct fsys {
 	bool uuid_unique;		/* no other filesystem of the stack has the same UUID */
 	bool can_encode;		/* name_to_handle_at works */
 	bool can_decode;		/* open_by_handle_at works for every kind of object */
+	bool can_decode_dirs;		/* ... for directories: without privilege, our own */
 	bool tmpfs;			/* handles have tmpfs's layout */
 	bool opaque_handles;		/* handles of a layout that is not known */
 	int handle_type;		/* of its handles; -1 if none */

@@ -109,6 +109,8 @@ uint64_t id_real_ino(struct lam_stack *s, uint64_t id, struct fsys **ret_fs)
 	uint64_t low = id & ID_INO_MASK;
 
 	*ret_fs = NULL;
+	if (id >> 63)
+		return 0;
 	for (unsigned i = 0; i < n; i++) {
 		struct fsys *fs = &s->filesystems[i];
 
@@ -192,10 +194,11 @@ static void probe_handles(struct fsys *fs, int root_fd)
 		return;
 	fs->handle_type = h.type;
 	fs->can_encode = true;
-	fd = sys_open_by_handle(root_fd, &h, O_PATH);
+	fd = sys_open_by_handle(root_fd, &h, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return;
 	sys_close(fd);
+	fs->can_decode_dirs = true;
 	fs->can_decode = sys_init_ns_capable(CAP_DAC_READ_SEARCH);
 }
 

@@ -27,6 +27,8 @@ static int handle_by_number(const struct fsys *fs, int root_fd, uint64_t ino, ui
 			h.len = 12;
 			break;
 		}
+		if (ino > UINT32_MAX)
+			return -ESTALE;
 		word = (uint32_t)ino;
 		memcpy(h.fid, &word, 4);
 		memcpy(h.fid + 4, &generation, 4);
@@ -65,14 +67,17 @@ static int number_handle(struct fsys *fs, uint64_t ino, uint32_t generation, str
 	struct sys_handle h;
 	int r;
 
-	if (!fs->can_decode || fs->opaque_handles)
+	if (!fs->can_decode_dirs || fs->opaque_handles)
 		return -ESTALE;
 	r = handle_by_number(fs, fs->mount_fd, ino, generation, &h);
 	if (r < 0)
 		return r;
-	fd = sys_open_by_handle(fs->mount_fd, &h, O_PATH);
+	/* Without privilege only directories can be opened so; a file is then -EPERM. */
+	fd = sys_open_by_handle(fs->mount_fd, &h, fs->can_decode ? O_PATH : O_RDONLY | O_DIRECTORY);
+	if (fd == -ENOTDIR && !fs->can_decode)
+		return -EPERM;
 	if (fd < 0)
-		return fd == -ENOENT || fd == -EPERM ? -ESTALE : fd;
+		return fd == -ENOENT || (fd == -EPERM && fs->can_decode) ? -ESTALE : fd;
 	r = sys_stat(fd, "", ret_st);
 	if (r == 0)
 		r = sys_name_to_handle(fd, "", ret, NULL);
@@ -213,7 +218,9 @@ static int node_of_path(struct lam_stack *s, char *path, uint16_t layer, struct 
  * private clone perhaps, so that its path is told from the layer's root. */
 static int resolve_dir(struct lam_stack *s, const struct sys_handle *h, uint16_t layer, struct node **ret)
 {
-	CLEANUP_CLOSE int fd = sys_open_by_handle(s->layers[layer].fd, h, O_PATH);
+	const bool all = s->layers[layer].fs->can_decode;
+	CLEANUP_CLOSE int fd = sys_open_by_handle(s->layers[layer].fd, h,
+						  all ? O_PATH : O_RDONLY | O_DIRECTORY);
 	CLEANUP_FREE char *path = NULL;
 	struct stat st;
 	int r = fd < 0 ? fd : sys_stat(fd, "", &st);
@@ -379,6 +386,8 @@ int resolve_connect(struct lam_stack *s, struct node *n)
 		r = connect_by_path(s, n, i);
 		if (r < 0)
 			r = connect_in(s, n, i);
+		if (r == -ENOENT || r == -EINVAL || r == -EPERM)
+			r = -ESTALE;	/* not in this layer */
 	}
 	return r;
 }
@@ -611,6 +620,41 @@ static int resolve_lower(struct lam_stack *s, uint64_t id, struct fsys *fs, uint
 				   : resolve_lower_file(s, id, fs, &h, &st, ret);
 }
 
+/* Without privilege a file cannot be opened by handle: it is found by its number in a walk of the layers. */
+static int resolve_by_walk(struct lam_stack *s, uint64_t id, struct fsys *fs, uint64_t ino,
+			   struct node **ret)
+{
+	uint64_t upper_ino;
+	uint32_t generation;
+	int r = 0;
+
+	if (!fs->can_decode_dirs)
+		return -ESTALE;
+	if (!(id & ID_BORN_UPPER) && s->has_upper)
+		r = upper_of(s, id, &upper_ino, &generation);
+	for (unsigned i = id & ID_BORN_UPPER || r > 0 ? 0 : 1; i <= s->n_lower; i++) {
+		struct namewalk w = { .s = s, .ino = i ? ino : r > 0 ? upper_ino : ino };
+		HELD(d, s);
+
+		if ((!i && !s->has_upper) || (i && id & ID_BORN_UPPER))
+			break;
+		if (s->layers[i].fs != fs && !(i == 0 && r > 0))
+			continue;
+		if (walk_layer(s, (uint16_t)i, name_seen, &w) <= 0 ||
+		    resolve_dir(s, &w.dir, (uint16_t)i, &d.n) < 0)
+			continue;
+		mutex_lock(&d.n->dir->lock);
+		if (lookup_entry_locked(s, d.n, w.name, NULL, ret) < 0)
+			*ret = NULL;
+		mutex_unlock(&d.n->dir->lock);
+		if (*ret && (*ret)->id == id)
+			return 0;
+		node_put(s, *ret);
+		*ret = NULL;
+	}
+	return -ESTALE;
+}
+
 int resolve_id(struct lam_stack *s, uint64_t id, struct node **ret)
 {
 	struct node *n = NULL;
@@ -624,6 +668,8 @@ int resolve_id(struct lam_stack *s, uint64_t id, struct node **ret)
 	if (!fs || !ino)
 		return -ESTALE;
 	r = id & ID_BORN_UPPER ? resolve_born_upper(s, id, fs, ino, &n) : resolve_lower(s, id, fs, ino, &n);
+	if (r == -EPERM && !fs->can_decode)
+		r = resolve_by_walk(s, id, fs, ino, &n);
 	if (r == -ENOENT || r == -EPERM)
 		r = -ESTALE;
 	if (r < 0)

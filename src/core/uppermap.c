@@ -317,6 +317,13 @@ void uppermap_note(struct lam_stack *s, const struct node *n, uint64_t ino, uint
 	slot.key = n->id;
 	if (r == 0 && !(n->id & ID_BORN_UPPER))
 		r = table_add(&s->uppermap->origins, slot);
+	/* Any part of a directory leads to it. */
+	for (unsigned i = 0; n->dir && i < n->dir->n_lower && r == 0; i++) {
+		const struct rdir *low = n->dir->lower[i];
+
+		slot.key = id_make(s, s->layers[low->layer].fs, low->ino, false);
+		r = table_add(&s->uppermap->origins, slot);
+	}
 	if (r < 0) {	/* no memory: it is made anew when it is asked next */
 		map_free(s->uppermap);
 		s->uppermap = NULL;
