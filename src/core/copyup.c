@@ -420,7 +420,7 @@ static int prepare_origin(struct copyup *c)
 	if (!dir && c->st.stx_nlink > 1 && !indexed)
 		return 0;	/* a hard link is broken: no claim to the old identity */
 	c->has_origin = true;
-	if (!fs || !fs->can_encode)
+	if (!fs || !fs->can_encode || (!fs->can_decode && fs->opaque_handles && !indexed))
 		return 0;	/* zero length: copied up from somewhere */
 	r = fsys_fh(s, fs, c->from.dirfd, c->from.name, false, &c->origin);
 	if (r < 0) {

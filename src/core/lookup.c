@@ -273,6 +273,37 @@ int lookup_origin(struct lam_stack *s, const struct fh *fh, struct found *f)
 	return 0;
 }
 
+/* The origin of an upper file whose handle cannot be opened: the lower object of this very name, if it
+ * has that handle. */
+static int origin_by_name(struct walk *w, const char *name, const struct fh *origin)
+{
+	struct lam_stack *s = w->s;
+	struct dir *dir = w->d->dir;
+
+	for (unsigned i = 0; i < dir->n_lower; i++) {
+		struct fsys *fs = s->layers[dir->lower[i]->layer].fs;
+		struct statx st;
+		struct fdent *e;
+		struct fh fh;
+		int r;
+
+		if (!fs->opaque_handles || rdir_open(s, dir->lower[i], &e) < 0)
+			continue;
+		r = fsys_fh(s, fs, e->fd, name, false, &fh);
+		if (r == 0)
+			r = sys_statx(e->fd, name, &st);
+		fdcache_put(&s->fds, e);
+		if (r < 0 || !fh_equal(&fh, origin))
+			continue;
+		w->f->origin_fs = fs;
+		w->f->origin_ino = st.stx_ino;
+		w->f->origin_generation = 0;
+		w->f->origin_known = true;
+		return 0;
+	}
+	return -ENODATA;
+}
+
 /* Origin, index and nlink of an upper file. */
 static int take_upper_origin(struct walk *w, int dirfd, const char *name, const struct ovl_xattrs *x)
 {
@@ -286,7 +317,7 @@ static int take_upper_origin(struct walk *w, int dirfd, const char *name, const 
 	r = ovl_get_origin(s, dirfd, name, &fh);
 	if (r < 0)
 		return r == -ENODATA ? 0 : r;
-	if (lookup_origin(s, &fh, f) < 0)
+	if (lookup_origin(s, &fh, f) < 0 && origin_by_name(w, name, &fh) < 0)
 		return 0;
 	if (!x->nlink || s->index_fd < 0)
 		return 0;
