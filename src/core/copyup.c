@@ -24,6 +24,7 @@ struct copyup {
 	bool has_origin;
 	struct fh origin;
 	char key[INDEX_NAME_MAX + 1];	/* index entry; "" if not indexed */
+	struct fdent *data;		/* of the lower file's data, if it is its own; or NULL */
 	int fd;				/* of the copy; -1 for what is not opened */
 	char temp[32];			/* name in the work directory; "" for O_TMPFILE */
 	uint64_t ino;			/* of the copy */
@@ -68,19 +69,19 @@ static int copy_override(struct lam_stack *s, struct node *n, const struct statx
 	return r < 0 ? r : perm_override_store(s, to_fd, to, &a);
 }
 
-/* Flags and project id need real descriptors of both; most files have neither. */
-static void copy_fileattr(const char *from, int from_fd, const char *to, int to_fd)
+/* Flags and project id need real descriptors of both; a file's are open already. */
+static void copy_fileattr(const struct copyup *c, int to_fd, const char *to)
 {
-	CLEANUP_CLOSE int in = sys_openat(from_fd, *from ? from : ".",
-					  O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
-	CLEANUP_CLOSE int out = -1;
+	const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+	CLEANUP_CLOSE int own_in = -1, own_out = -1;
+	int in = c->data ? c->data->fd : -1, out = to_fd;
 
 	if (in < 0)
-		return;
+		in = own_in = sys_openat(c->from.dirfd, *c->from.name ? c->from.name : ".", flags, 0);
 	if (*to)
-		out = sys_openat(to_fd, to, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
-	if (out >= 0 || !*to)
-		(void)sys_copy_fileattr(in, *to ? out : to_fd);	/* what upper cannot hold is lost, as documented */
+		out = own_out = sys_openat(to_fd, to, flags, 0);
+	if (in >= 0 && out >= 0)
+		(void)sys_copy_fileattr(in, out);	/* what upper cannot hold is lost, as documented */
 }
 
 static int set_protattr(struct copyup *c, int to_fd, const char *to)
@@ -124,7 +125,7 @@ static int copy_meta(struct copyup *c, int to_fd, const char *to)
 			return r;
 	}
 	if (type == S_IFREG || type == S_IFDIR)
-		copy_fileattr(c->from.name, c->from.dirfd, to, to_fd);
+		copy_fileattr(c, to_fd, to);
 	r = set_protattr(c, to_fd, to);
 	if (r == 0 && c->has_origin)
 		r = ovl_set(s, to_fd, to, "origin", c->origin.bytes, c->origin.len);
@@ -141,10 +142,25 @@ static int copy_meta(struct copyup *c, int to_fd, const char *to)
 
 /* ---- The copy, out of sight ---- */
 
+/* The data must be there before the name is: never may a crash leave the name of an empty file.  Where
+ * the filesystem keeps the order of what has reached the device, that it has is enough
+ * (docs/adr/0005-order-instead-of-fsync.md); elsewhere it has to be durable. */
+static int make_durable(const struct copyup *c)
+{
+	struct lam_stack *s = c->s;
+	bool data = c->size && !c->meta_only;
+	int r = -EOPNOTSUPP;
+
+	if (s->fsync == LAM_FSYNC_VOLATILE || (s->fsync == LAM_FSYNC_AUTO && !data))
+		return 0;
+	if (s->fsync == LAM_FSYNC_AUTO && s->upper_ordered)
+		r = sys_write_out(c->fd);
+	return r == -EOPNOTSUPP ? sys_fsync(c->fd) : r;
+}
+
 static int make_file(struct copyup *c)
 {
 	struct lam_stack *s = c->s;
-	CLEANUP_CLOSE int in = -1;
 	struct fdent *e = NULL;
 	uint64_t copied = 0;
 	int r;
@@ -164,15 +180,15 @@ static int make_file(struct copyup *c)
 		if (r < 0)
 			return r;
 		r = sys_copy_data(e->fd, c->fd, c->size, c->call ? c->call->cancelled : NULL, &copied);
-		fdcache_put(&s->fds, e);
 		atomic_fetch_add(&s->stat_copyup_bytes, copied);
 	}
-	if (r == 0)
+	if (r == 0) {
+		c->data = c->n->flags & NF_METACOPY ? NULL : e;
 		r = copy_meta(c, c->fd, "");
-	if (r == 0 && s->fsync != LAM_FSYNC_VOLATILE &&
-	    (s->fsync == LAM_FSYNC_STRICT || (c->size && !c->meta_only)))
-		r = sys_fsync(c->fd);
-	return r;
+		c->data = NULL;
+	}
+	fdcache_put(&s->fds, e);
+	return r < 0 ? r : make_durable(c);
 }
 
 static int make_symlink(struct copyup *c)

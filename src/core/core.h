@@ -257,6 +257,7 @@ struct lam_stack {
 	enum lam_fsync fsync;
 	bool ino32;
 	bool upper_tmpfile, upper_rename_wh, upper_xattr, upper_char_wh, upper_handles;
+	bool upper_ordered;		/* what reached the device before a change is durable before it */
 	bool can_switch_ids;
 	uid_t self_uid;
 	gid_t self_gid;

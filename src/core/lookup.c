@@ -50,14 +50,35 @@ struct walk {
 	uint16_t last_layer;		/* where the walk has come to */
 };
 
+/* Whether a file is on record as one that was born where it lies and has no mark but protattr: then its
+ * attributes need not be read again.  A whiteout is never on record. */
+static bool known_plain(struct lam_stack *s, uint16_t layer, const struct statx *st, bool *ret_protattr)
+{
+	const uint16_t marked = NF_METACOPY | NF_DEAD | NF_INDEXED | NF_ORIGIN | NF_BY_NAME;
+	struct fsys *fs = s->watch_lower ? NULL : fsys_by_dev(s, statx_dev(st));
+	struct node *n = fs ? node_find(s, id_make(s, fs, st->stx_ino, layer == LAYER_UPPER)) : NULL;
+	bool plain;
+
+	if (!n)
+		return false;
+	mutex_lock(&n->lock);	/* another thread may be filling it */
+	plain = n->type == S_IFREG >> 12 && n->layer == layer && n->real_ino == st->stx_ino &&
+		!(n->flags & marked);
+	*ret_protattr = n->flags & NF_PROTATTR;
+	mutex_unlock(&n->lock);
+	node_put(s, n);
+	return plain;
+}
+
 bool lookup_is_whiteout(struct lam_stack *s, uint16_t layer, int dirfd, const char *name,
 			const struct statx *st)
 {
+	bool protattr;
 	struct ovl_xattrs x;
 
 	if (S_ISCHR(st->stx_mode))
 		return st->stx_rdev_major == 0 && st->stx_rdev_minor == 0;
-	if (!S_ISREG(st->stx_mode) || st->stx_size != 0)
+	if (!S_ISREG(st->stx_mode) || st->stx_size != 0 || known_plain(s, layer, st, &protattr))
 		return false;
 	return ovl_scan(s, layer, dirfd, name, &x) == 0 && x.whiteout;
 }
@@ -361,7 +382,9 @@ static int take_file(struct walk *w, struct rdir *parent, int dirfd, const char 
 		w->stop = true;
 		return 0;
 	}
-	if (parent->layer != s->n_lower) {	/* in the lowest layer no mark has a meaning */
+	/* In the lowest layer no mark has a meaning. */
+	if (parent->layer != s->n_lower &&
+	    (w->want_data || !known_plain(s, parent->layer, st, &x.protattr))) {
 		r = ovl_scan(s, parent->layer, dirfd, name, &x);
 		if (r < 0)
 			return r;
