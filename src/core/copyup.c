@@ -45,12 +45,9 @@ static bool want_xattr(void *ctx, const char *name)
 
 static int copy_owner(struct lam_stack *s, const struct statx *st, int to_fd, const char *to)
 {
-	int r;
-
 	if (st->stx_uid == s->self_uid && st->stx_gid == s->self_gid && !(st->stx_mode & S_ISGID))
 		return 0;	/* what was created is ours already */
-	r = sys_chown(to_fd, to, st->stx_uid, st->stx_gid);
-	return r == -EINVAL ? -EOVERFLOW : r;	/* an id without a mapping here, as the kernel says it */
+	return perm_chown(s, to_fd, to, st->stx_uid, st->stx_gid);
 }
 
 static int copy_override(struct lam_stack *s, struct node *n, const struct statx *st, int to_fd,
@@ -101,38 +98,44 @@ static int set_protattr(struct copyup *c, int to_fd, const char *to)
 	return ovl_set(c->s, to_fd, to, "protattr", value, len);
 }
 
-/* Everything but data.  The order matters: changing the owner clears set-uid bits and capabilities,
- * changing the mode changes the ACL's mask, anything changes the times. */
-static int copy_meta(struct copyup *c, int to_fd, const char *to)
+/* What marks the copy as one, in the overlay's own attributes. */
+static int set_marks(struct copyup *c, int to_fd, const char *to)
 {
 	struct lam_stack *s = c->s;
-	uint32_t type = c->st.stx_mode & S_IFMT;
-	struct timespec ts[2];
-	int r;
+	int r = set_protattr(c, to_fd, to);
 
-	if (s->layers[LAYER_UPPER].override_name) {
-		r = copy_override(s, c->n, &c->st, to_fd, to);
-	} else {
-		r = copy_owner(s, &c->st, to_fd, to);
-		if (r == 0 && type != S_IFLNK)
-			r = sys_chmod(to_fd, to, c->st.stx_mode & 07777u);
-	}
-	if (r < 0)
-		return r;
-	if (!s->no_xattr) {
-		r = sys_copy_xattrs(c->from.dirfd, c->from.name, to_fd, to, want_xattr, s);
-		if (r < 0)
-			return r;
-	}
-	if (type == S_IFREG || type == S_IFDIR)
-		copy_fileattr(c, to_fd, to);
-	r = set_protattr(c, to_fd, to);
 	if (r == 0 && c->has_origin)
 		r = ovl_set(s, to_fd, to, "origin", c->origin.bytes, c->origin.len);
 	if (r == -EPERM || r == -EOPNOTSUPP)
 		r = 0;		/* user attributes on a symlink or device; an upper without any */
 	if (r == 0 && c->meta_only)
 		r = ovl_set(s, to_fd, to, "metacopy", "", 0);
+	if (r == 0 && c->key[0])
+		r = index_write_nlink(s, to_fd, to, c->st.stx_nlink, 1);
+	return r;
+}
+
+/* Everything but data.  The order matters: changing the owner clears set-uid bits and capabilities;
+ * the mode comes after the attributes, for some need write permission, and after the ACL, whose mask
+ * it agrees with; anything changes the times. */
+static int copy_meta(struct copyup *c, int to_fd, const char *to)
+{
+	struct lam_stack *s = c->s;
+	bool override = s->layers[LAYER_UPPER].override_name != NULL;
+	uint32_t type = c->st.stx_mode & S_IFMT;
+	struct timespec ts[2];
+	int r;
+
+	r = override ? copy_override(s, c->n, &c->st, to_fd, to) : copy_owner(s, &c->st, to_fd, to);
+	if (r == 0 && !s->no_xattr)
+		r = sys_copy_xattrs(c->from.dirfd, c->from.name, to_fd, to, want_xattr, s);
+	if (r < 0)
+		return r;
+	if (type == S_IFREG || type == S_IFDIR)
+		copy_fileattr(c, to_fd, to);
+	r = set_marks(c, to_fd, to);
+	if (r == 0 && !override && type != S_IFLNK)
+		r = sys_chmod(to_fd, to, c->st.stx_mode & 07777u);
 	if (r < 0)
 		return r;
 	ts[0] = (struct timespec){ .tv_sec = c->st.stx_atime.tv_sec, .tv_nsec = c->st.stx_atime.tv_nsec };
@@ -477,9 +480,6 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 	c.meta_only = !data && s->metacopy && S_ISREG(c.st.stx_mode) && c.st.stx_size &&
 		      !(n->flags & NF_DEAD);
 	r = S_ISREG(c.st.stx_mode) ? make_file(&c) : make_other(&c);
-	if (r == 0 && c.key[0])
-		r = c.temp[0] ? index_write_nlink(s, s->work_fd, c.temp, c.st.stx_nlink, 1)
-			      : index_write_nlink(s, c.fd, "", c.st.stx_nlink, 1);
 	if (r == 0) {
 		r = c.temp[0] ? sys_statx(s->work_fd, c.temp, &st) : sys_statx(c.fd, "", &st);
 		c.ino = st.stx_ino;

@@ -563,6 +563,12 @@ int rename_set_redirect(struct lam_stack *s, struct node *n, bool same_parent);
 
 /* perm.c */
 int perm_to_outside(struct lam_stack *s, uint32_t uid, uint32_t gid, uint32_t *ruid, uint32_t *rgid);
+/* Change the owner in the layer; what the server may not change and nobody is shown stays as it is. */
+int perm_chown(struct lam_stack *s, int fd, const char *name, uint32_t uid, uint32_t gid);
+/* Set or remove an attribute of an object of ours whose mode forbids it to an ordinary user. */
+int perm_setxattr(struct lam_stack *s, int fd, const char *name, const char *attr, const void *value,
+		  size_t size, int flags);
+int perm_removexattr(struct lam_stack *s, int fd, const char *name, const char *attr);
 /* Who owns what CALL makes. */
 void perm_creator(struct lam_stack *s, const struct lam_call *call, uint32_t *ruid, uint32_t *rgid);
 void perm_to_inside(struct lam_stack *s, struct lam_attr *attr);
