@@ -543,6 +543,7 @@ struct drop {
 	bool in_use;			/* some client refers to the object */
 	bool last;			/* no name will be left */
 	uint32_t names;			/* visible ones before; not for directories */
+	uint32_t upper_nlink;		/* of an indexed inode whose name is only below; else 0 */
 	char key[INDEX_NAME_MAX + 1];	/* of the index, where it has to be told; "" otherwise */
 };
 int drop_begin(struct lam_stack *s, struct node *d, const char *name, const struct found *f,
