@@ -27,6 +27,7 @@ struct copyup {
 	int fd;				/* of the copy; -1 for what is not opened */
 	char temp[32];			/* name in the work directory; "" for O_TMPFILE */
 	uint64_t ino;			/* of the copy */
+	uint32_t generation;		/* where its filesystem's handles need it */
 };
 
 static bool want_xattr(void *ctx, const char *name)
@@ -307,6 +308,7 @@ static int become_upper(struct copyup *c, struct node *parent, const char *name,
 	n->layer = LAYER_UPPER;
 	mutex_unlock(&n->lock);
 	fdcache_drop(&s->fds, &n->fde);
+	uppermap_note(s, n, c->ino, c->generation);
 	if (parent)
 		dirlist_note_upper(s, parent, name, node_mode_type(n), false);
 	atomic_fetch_add(&s->stat_copyups, 1);
@@ -339,7 +341,7 @@ static int publish_names(struct copyup *c, struct node *parent, const char *name
 	if (r < 0)
 		return r;
 	r = sys_statx(e->fd, "", &before);
-	if (r == 0 && c->has_origin && c->origin.len)
+	if (r == 0 && c->has_origin)
 		r = copyup_set_impure(s, parent);
 	if (r == 0 && c->key[0]) {
 		r = install(c, s->index_fd, c->key);
@@ -466,6 +468,9 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 	if (r == 0) {
 		r = c.temp[0] ? sys_statx(s->work_fd, c.temp, &st) : sys_statx(c.fd, "", &st);
 		c.ino = st.stx_ino;
+		if (s->layers[LAYER_UPPER].fs->tmpfs)
+			c.generation = fsys_generation(s, s->layers[LAYER_UPPER].fs,
+						       c.temp[0] ? s->work_fd : c.fd, c.temp, NULL);
 	}
 	if (r == 0 && c.meta_only && !(n->flags & NF_METACOPY))
 		r = copyup_keep_data(s, n);
@@ -614,6 +619,13 @@ static int copyup_all(struct lam_stack *s, const struct lam_call *call, struct n
 		return 0;
 	if (s->read_only)
 		return -EROFS;
+	if (n->flags & NF_DETACHED && !node_is_upper(n) && !(n->flags & NF_DEAD)) {
+		/* Reached by a handle: its name must be known, or the copy would be nobody's. */
+		int r = resolve_connect(s, n);
+
+		if (r < 0)
+			return r;
+	}
 	for (;;) {
 		HELD(at, s);
 		bool own;

@@ -38,7 +38,9 @@ struct fsys {
 	bool uuid_unique;		/* no other filesystem of the stack has the same UUID */
 	bool can_encode;		/* name_to_handle_at works */
 	bool can_decode;		/* open_by_handle_at works for every kind of object */
+	bool can_decode_dirs;		/* ... for directories: without privilege, our own */
 	bool tmpfs;			/* handles have tmpfs's layout */
+	bool opaque_handles;		/* handles of a layout that is not known */
 	int handle_type;		/* of its handles; -1 if none */
 	uint8_t uuid[FH_UUID_LEN];
 	int mount_fd;			/* for open_by_handle_at; a layer's root, borrowed */
@@ -297,8 +299,8 @@ struct lam_stack {
 	struct user users[4];
 	_Atomic unsigned n_users;
 
-	struct originmap *origins;	/* built on the first cold need; resolve.c */
-	struct mutex origins_lock;
+	struct uppermap *uppermap;	/* made on the first cold need; origins_lock */
+	struct mutex origins_lock;	/* RANK_MAP */
 
 	_Atomic uint64_t stat_copyups, stat_copyup_bytes, stat_whiteouts, stat_orphans;
 	_Atomic uint64_t stat_nodes, stat_node_bytes;
@@ -578,8 +580,23 @@ int data_fd(struct lam_stack *s, struct node *n, bool write, struct fdent **ret)
 /* resolve.c */
 void nodes_sweep(struct lam_stack *s);
 int resolve_id(struct lam_stack *s, uint64_t id, struct node **ret);
-void resolve_destroy(struct lam_stack *s);
-int resolve_note_origin(struct lam_stack *s, struct node *n);
+/* Find a name for a node that is known by handle only.  -ESTALE if it has none. */
+int resolve_connect(struct lam_stack *s, struct node *n);
+
+/* uppermap.c */
+typedef int (*walk_fn)(void *ctx, int dirfd, const struct sys_dirent *de);
+/* Every name of a layer, directory by directory; needs decodable handles. */
+int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx);
+/* Whether upper has an inode with this number: 1, 0 or -errno. */
+int uppermap_has(struct lam_stack *s, uint64_t ino, uint32_t *ret_generation);
+/* The upper inode that came from ID: 1, 0 or -errno. */
+int uppermap_origin(struct lam_stack *s, uint64_t id, uint64_t *ret_ino, uint32_t *ret_generation);
+/* A directory of upper whose identity the map does not know yet; false: there is none (left). */
+bool uppermap_next_dir(struct lam_stack *s, struct sys_handle *ret);
+int uppermap_lower_generation(struct lam_stack *s, uint64_t ino, uint32_t *ret);
+/* N is in upper from now on. */
+void uppermap_note(struct lam_stack *s, const struct node *n, uint64_t ino, uint32_t generation);
+void uppermap_destroy(struct lam_stack *s);
 
 /* A node held for the length of a scope. */
 struct held {

@@ -255,6 +255,7 @@ static int adopt(struct creation *c, struct lam_entry *ret)
 		return r;
 	entry.id = n->id;
 	entry.generation = n->generation;
+	uppermap_note(s, n, n->real_ino, n->generation);
 	if (c->fd >= 0) {
 		struct fdent *e = fdcache_add(&s->fds, &n->fde, TAKE_FD(c->fd), true);
 

@@ -240,6 +240,24 @@ static int take_dir(struct walk *w, struct rdir *parent, int parent_fd, const ch
 	return res;
 }
 
+/* The number of an inode whose handle only its filesystem understands (FUSE, another overlay). */
+static int origin_by_decoding(const struct fsys *fs, const struct fh_view *v, uint64_t *ret_ino)
+{
+	struct sys_handle h = { .type = v->type, .len = (unsigned)v->fid_len };
+	CLEANUP_CLOSE int fd = -1;
+	struct stat st;
+	int r;
+
+	if (v->fid_len > sizeof(h.fid))
+		return -EINVAL;
+	memcpy(h.fid, v->fid, v->fid_len);
+	fd = sys_open_by_handle(fs->mount_fd, &h, O_PATH);
+	r = fd < 0 ? fd : sys_stat(fd, "", &st);
+	if (r == 0)
+		*ret_ino = st.st_ino;
+	return r;
+}
+
 /* What an origin says, if its filesystem is one of ours.  -ENODATA otherwise. */
 int lookup_origin(struct lam_stack *s, const struct fh *fh, struct found *f)
 {
@@ -252,7 +270,9 @@ int lookup_origin(struct lam_stack *s, const struct fh *fh, struct found *f)
 	fs = fsys_by_uuid(s, v.uuid);
 	if (!fs || v.path_upper || v.type != fs->handle_type)
 		return -ENODATA;
-	r = fid_inode(v.type, v.fid, v.fid_len, fs->tmpfs, &f->origin_ino, &f->origin_generation);
+	r = fs->opaque_handles
+		    ? origin_by_decoding(fs, &v, &f->origin_ino)
+		    : fid_inode(v.type, v.fid, v.fid_len, fs->tmpfs, &f->origin_ino, &f->origin_generation);
 	if (r < 0)
 		return -ENODATA;
 	f->origin_fs = fs;

@@ -206,9 +206,15 @@ static int refresh_node(struct lam_stack *s, struct node *n, struct found *f)
 			return 1;
 		return replace_upper_dir(s, n, f);
 	}
-	if (f->layer != LAYER_UPPER)
-		return 0;	/* upper's part, if the node has one, was made since */
 	mutex_lock(&n->lock);
+	if (f->layer != LAYER_UPPER) {
+		/* Upper's part, if the node has one, was made since.  One that was resolved from its
+		 * number did not know its layer. */
+		if (n->layer != LAYER_UPPER)
+			n->layer = f->layer;
+		mutex_unlock(&n->lock);
+		return 0;
+	}
 	same = n->layer == LAYER_UPPER && n->real_ino == f->st.stx_ino;
 	mutex_unlock(&n->lock);
 	if (same)
@@ -295,6 +301,7 @@ int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, st
 	}
 	if (r == 0)
 		r = node_set_location(s, n, d, name);
+	n->flags &= (uint16_t)~NF_NAME_GONE;
 	if (r < 0) {
 		node_put(s, n);
 		return r;

@@ -420,7 +420,7 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	mutex_init(&s->copyup_lock, RANK_LEAF);
 	mutex_init(&s->rdir_lock, RANK_RDIR);
 	mutex_init(&s->listings_lock, RANK_LISTINGS);
-	mutex_init(&s->origins_lock, RANK_INDEX);
+	mutex_init(&s->origins_lock, RANK_MAP);
 	TAILQ_INIT(&s->listings);
 	s->listings_limit = c->max_cache_bytes ? c->max_cache_bytes : LISTING_BYTES_DEFAULT;
 	s->listing_max = LISTING_NAMES_MAX;
@@ -458,7 +458,7 @@ void lam_stack_close(struct lam_stack *s)
 {
 	if (!s)
 		return;
-	resolve_destroy(s);
+	uppermap_destroy(s);
 	nodes_destroy(s);
 	for (uint16_t i = 0; s->root_stack && i < s->n_lower; i++)
 		rdir_put(s, s->root_stack[i]);

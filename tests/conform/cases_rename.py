@@ -210,8 +210,8 @@ def redirect_over_256_bytes(o):
 		o.must(o.read("d/f") == b"f", "and after a remount")
 
 
-@case(lower=[[F(LONG + "/d/f", "f")]], upper=[D("moved", x={
-	OVL + "redirect": b"/" + LONG.encode() + b"/d"})])
+@case(lower=[[F(LONG + "/d/f", "f")]], upper=[D(LONG), W(LONG + "/d"),
+	D("moved", x={OVL + "redirect": b"/" + LONG.encode() + b"/d"})])
 def long_redirect_followed(o):
 	o.ls("moved")
 	o.read("moved/f")
