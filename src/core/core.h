@@ -280,7 +280,6 @@ struct lam_stack {
 	bool whiteout_link;		/* hard links of whiteouts work */
 
 	struct mutex rename_lock;	/* RANK_RENAME */
-	struct mutex index_lock;	/* RANK_INDEX: read-change-write of nlink, index entries */
 	struct mutex copyup_lock;	/* RANK_LEAF: NF_COPYING */
 	struct cond copyup_cond;
 
