@@ -475,7 +475,8 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 	mutex_lock(&n->lock);
 	adjust = n->extra ? n->extra->nlink_adjust : 0;
 	mutex_unlock(&n->lock);
-	c.st.stx_nlink = (uint32_t)((int64_t)c.st.stx_nlink + adjust);
+	if (adjust < 0)		/* a record on disk: at least this name is there */
+		c.st.stx_nlink = c.st.stx_nlink > (uint32_t)-adjust ? c.st.stx_nlink + (uint32_t)adjust : 1;
 	c.size = size < c.st.stx_size ? size : c.st.stx_size;
 	c.meta_only = !data && s->metacopy && S_ISREG(c.st.stx_mode) && c.st.stx_size &&
 		      !(n->flags & NF_DEAD);
@@ -551,6 +552,8 @@ static int fill_metacopy(struct lam_stack *s, const struct lam_call *call, struc
 	r = sys_copy_data(e->fd, fd, size < st.stx_size ? size : st.stx_size,
 			  call ? call->cancelled : NULL, &copied);
 	fdcache_put(&s->fds, e);
+	if (r == 0 && size < st.stx_size)	/* or a crash would leave the old size with a hole in it */
+		r = sys_ftruncate(fd, size);
 	if (r == 0 && n_caps > 0)
 		r = sys_setxattr(fd, "", "security.capability", caps, (size_t)n_caps, 0);
 	ts[0] = (struct timespec){ .tv_sec = st.stx_atime.tv_sec, .tv_nsec = st.stx_atime.tv_nsec };

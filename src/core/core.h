@@ -168,7 +168,7 @@ uint64_t listing_hash(const char *name, size_t len);
 
 struct dir {
 	struct mutex lock;		/* RANK_DIR: the names in the directory and all below */
-	struct rdir *upper;		/* NULL until copied up; set under lock and node lock */
+	struct rdir *_Atomic upper;	/* NULL until copied up; set under the parent's lock and node lock */
 	struct rdir **lower;		/* topmost first; fixed */
 	uint16_t n_lower;
 	uint16_t lookups;		/* without a listing so far */
@@ -201,7 +201,6 @@ struct node_extra {
 #define NF_NAME_GONE 0x0100u	/* the name on record is removed; others exist */
 #define NF_TMPFILE 0x0200u	/* made by O_TMPFILE, never named */
 #define NF_BY_NAME 0x1000u	/* the id is made from the place, not from an inode */
-#define NF_UNHASHED 0x0800u	/* not in the table any more; RANK_TABLE */
 #define NF_PROTATTR 0x0400u	/* upper object with immutable or append-only marks */
 
 struct node {
@@ -282,7 +281,6 @@ struct lam_stack {
 	bool whiteout_link;		/* hard links of whiteouts work */
 
 	struct mutex rename_lock;	/* RANK_RENAME */
-	struct mutex index_lock;	/* RANK_INDEX: read-change-write of nlink, index entries */
 	struct mutex copyup_lock;	/* RANK_LEAF: NF_COPYING */
 	struct cond copyup_cond;
 
@@ -449,6 +447,8 @@ uint64_t node_id_of_found(struct lam_stack *s, const struct found *f, uint32_t *
 /* Make D's listing if it is due (or NOW); 0 with d->dir->listing set or NULL (too big). Lock held. */
 int dirlist_build(struct lam_stack *s, struct node *d, bool now);
 void dirlist_drop_locked(struct lam_stack *s, struct node *d);
+/* The same for a node that nobody refers to any more; without its lock. */
+void dirlist_drop_last(struct lam_stack *s, struct node *d);
 void dirlist_touch(struct lam_stack *s, struct listing *l);
 void dirlist_resized(struct lam_stack *s, struct listing *l, ssize_t delta);
 /* Keep D's listing in step.  Lock held. */
@@ -545,6 +545,7 @@ struct drop {
 	bool in_use;			/* some client refers to the object */
 	bool last;			/* no name will be left */
 	uint32_t names;			/* visible ones before; not for directories */
+	uint32_t upper_nlink;		/* of an indexed inode whose name is only below; else 0 */
 	char key[INDEX_NAME_MAX + 1];	/* of the index, where it has to be told; "" otherwise */
 };
 int drop_begin(struct lam_stack *s, struct node *d, const char *name, const struct found *f,

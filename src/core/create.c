@@ -91,6 +91,8 @@ static int make(struct creation *c, int dirfd, const char *name)
 				      .rdev_minor = c->o->minor };
 
 		r = perm_override_store(c->s, dirfd, name, &a);
+		if (r < 0)
+			(void)(type == S_IFDIR ? sys_rmdir(dirfd, name) : sys_unlink(dirfd, name));
 	}
 	return r;
 }

@@ -42,6 +42,7 @@ struct walk {
 	struct found *f;
 	char *path;			/* the name to look for below, or an absolute path; owned */
 	bool absolute;			/* PATH starts at the roots of the layers */
+	size_t prefix;			/* bytes of PATH before the part that is looked at */
 	bool redirected;		/* PATH is not the name asked for */
 	bool stop;
 	bool want_data;			/* the object is found; its data is still looked for */
@@ -116,10 +117,12 @@ static int add_lower(struct walk *w, struct rdir *r)
 	return 0;
 }
 
-/* Follow the redirect of NAME: PATH for the layers below. */
+/* Follow the redirect of NAME: PATH for the layers below.  On an absolute path a relative one takes the
+ * place of NAME there. */
 static int take_redirect(struct walk *w, int dirfd, const char *name, const char *rest)
 {
 	CLEANUP_FREE char *redirect = NULL;
+	size_t prefix = w->absolute ? w->prefix : 0;
 	char *path;
 	int r;
 
@@ -131,10 +134,14 @@ static int take_redirect(struct walk *w, int dirfd, const char *name, const char
 	r = ovl_get_redirect(w->s, dirfd, name, &redirect);
 	if (r < 0)
 		return r == -ENODATA ? 0 : r;
-	path = malloc(strlen(redirect) + strlen(rest) + 2);
+	if (*redirect == '/')
+		prefix = 0;
+	path = malloc(prefix + strlen(redirect) + strlen(rest) + 2);
 	if (!path)
 		return -ENOMEM;
-	strcpy(path, redirect);
+	if (prefix)
+		memcpy(path, w->path, prefix);
+	strcpy(path + prefix, redirect);
 	if (*rest) {
 		strcat(path, "/");
 		strcat(path, rest);
@@ -423,11 +430,14 @@ static int look(struct walk *w, struct rdir *parent, const char *name)
 	struct lam_stack *s = w->s;
 	struct fdent *e;
 	struct statx st;
-	int r = rdir_open(s, parent, &e);
+	int r;
 
+	w->last_layer = parent->layer;
+	if (strlen(name) > LAM_NAME_MAX)	/* of a redirect; some filesystems have longer names */
+		return 0;
+	r = rdir_open(s, parent, &e);
 	if (r < 0)
 		return r;
-	w->last_layer = parent->layer;
 	r = sys_statx(e->fd, name, &st);
 	if (r == -ENOENT || r == -ENAMETOOLONG) {
 		r = has_dot_wh(s, parent, e->fd, name);
@@ -510,6 +520,7 @@ static int look_path(struct walk *w, uint16_t layer)
 		memcpy(name, part, part_len);
 		name[part_len] = '\0';
 		rest = part + part_len;
+		w->prefix = strlen(w->path) - strlen(part);	/* an earlier part may be redirected */
 		while (*rest == '/')
 			rest++;
 		if (!*rest) {
