@@ -38,7 +38,9 @@ struct fsys {
 	bool uuid_unique;		/* no other filesystem of the stack has the same UUID */
 	bool can_encode;		/* name_to_handle_at works */
 	bool can_decode;		/* open_by_handle_at works for every kind of object */
+	bool can_decode_dirs;		/* ... for directories: without privilege, our own */
 	bool tmpfs;			/* handles have tmpfs's layout */
+	bool opaque_handles;		/* handles of a layout that is not known */
 	int handle_type;		/* of its handles; -1 if none */
 	uint8_t uuid[FH_UUID_LEN];
 	int mount_fd;			/* for open_by_handle_at; a layer's root, borrowed */
@@ -166,7 +168,7 @@ uint64_t listing_hash(const char *name, size_t len);
 
 struct dir {
 	struct mutex lock;		/* RANK_DIR: the names in the directory and all below */
-	struct rdir *upper;		/* NULL until copied up; set under lock and node lock */
+	struct rdir *_Atomic upper;	/* NULL until copied up; set under the parent's lock and node lock */
 	struct rdir **lower;		/* topmost first; fixed */
 	uint16_t n_lower;
 	uint16_t lookups;		/* without a listing so far */
@@ -199,7 +201,6 @@ struct node_extra {
 #define NF_NAME_GONE 0x0100u	/* the name on record is removed; others exist */
 #define NF_TMPFILE 0x0200u	/* made by O_TMPFILE, never named */
 #define NF_BY_NAME 0x1000u	/* the id is made from the place, not from an inode */
-#define NF_UNHASHED 0x0800u	/* not in the table any more; RANK_TABLE */
 #define NF_PROTATTR 0x0400u	/* upper object with immutable or append-only marks */
 
 struct node {
@@ -255,6 +256,7 @@ struct lam_stack {
 	enum lam_fsync fsync;
 	bool ino32;
 	bool upper_tmpfile, upper_rename_wh, upper_exchange, upper_xattr, upper_char_wh, upper_handles;
+	bool upper_ordered;		/* what reached the device before a change is durable before it */
 	bool can_switch_ids;
 	uid_t self_uid;
 	gid_t self_gid;
@@ -279,7 +281,6 @@ struct lam_stack {
 	bool whiteout_link;		/* hard links of whiteouts work */
 
 	struct mutex rename_lock;	/* RANK_RENAME */
-	struct mutex index_lock;	/* RANK_INDEX: read-change-write of nlink, index entries */
 	struct mutex copyup_lock;	/* RANK_LEAF: NF_COPYING */
 	struct cond copyup_cond;
 
@@ -298,8 +299,8 @@ struct lam_stack {
 	struct user users[4];
 	_Atomic unsigned n_users;
 
-	struct originmap *origins;	/* built on the first cold need; resolve.c */
-	struct mutex origins_lock;
+	struct uppermap *uppermap;	/* made on the first cold need; origins_lock */
+	struct mutex origins_lock;	/* RANK_MAP */
 
 	_Atomic uint64_t stat_copyups, stat_copyup_bytes, stat_whiteouts, stat_orphans;
 	_Atomic uint64_t stat_nodes, stat_node_bytes;
@@ -446,6 +447,8 @@ uint64_t node_id_of_found(struct lam_stack *s, const struct found *f, uint32_t *
 /* Make D's listing if it is due (or NOW); 0 with d->dir->listing set or NULL (too big). Lock held. */
 int dirlist_build(struct lam_stack *s, struct node *d, bool now);
 void dirlist_drop_locked(struct lam_stack *s, struct node *d);
+/* The same for a node that nobody refers to any more; without its lock. */
+void dirlist_drop_last(struct lam_stack *s, struct node *d);
 void dirlist_touch(struct lam_stack *s, struct listing *l);
 void dirlist_resized(struct lam_stack *s, struct listing *l, ssize_t delta);
 /* Keep D's listing in step.  Lock held. */
@@ -544,6 +547,7 @@ struct drop {
 	bool in_use;			/* some client refers to the object */
 	bool last;			/* no name will be left */
 	uint32_t names;			/* visible ones before; not for directories */
+	uint32_t upper_nlink;		/* of an indexed inode whose name is only below; else 0 */
 	char key[INDEX_NAME_MAX + 1];	/* of the index, where it has to be told; "" otherwise */
 };
 int drop_begin(struct lam_stack *s, struct node *d, const char *name, const struct found *f,
@@ -584,8 +588,23 @@ int data_fd(struct lam_stack *s, struct node *n, bool write, struct fdent **ret)
 /* resolve.c */
 void nodes_sweep(struct lam_stack *s);
 int resolve_id(struct lam_stack *s, uint64_t id, struct node **ret);
-void resolve_destroy(struct lam_stack *s);
-int resolve_note_origin(struct lam_stack *s, struct node *n);
+/* Find a name for a node that is known by handle only.  -ESTALE if it has none. */
+int resolve_connect(struct lam_stack *s, struct node *n);
+
+/* uppermap.c */
+typedef int (*walk_fn)(void *ctx, int dirfd, const struct sys_dirent *de);
+/* Every name of a layer, directory by directory; needs decodable handles. */
+int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx);
+/* Whether upper has an inode with this number: 1, 0 or -errno. */
+int uppermap_has(struct lam_stack *s, uint64_t ino, uint32_t *ret_generation);
+/* The upper inode that came from ID: 1, 0 or -errno. */
+int uppermap_origin(struct lam_stack *s, uint64_t id, uint64_t *ret_ino, uint32_t *ret_generation);
+/* A directory of upper whose identity the map does not know yet; false: there is none (left). */
+bool uppermap_next_dir(struct lam_stack *s, struct sys_handle *ret);
+int uppermap_lower_generation(struct lam_stack *s, uint64_t ino, uint32_t *ret);
+/* N is in upper from now on. */
+void uppermap_note(struct lam_stack *s, const struct node *n, uint64_t ino, uint32_t generation);
+void uppermap_destroy(struct lam_stack *s);
 
 /* A node held for the length of a scope. */
 struct held {

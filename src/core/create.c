@@ -91,6 +91,8 @@ static int make(struct creation *c, int dirfd, const char *name)
 				      .rdev_minor = c->o->minor };
 
 		r = perm_override_store(c->s, dirfd, name, &a);
+		if (r < 0)
+			(void)(type == S_IFDIR ? sys_rmdir(dirfd, name) : sys_unlink(dirfd, name));
 	}
 	return r;
 }
@@ -260,6 +262,7 @@ static int adopt(struct creation *c, struct lam_entry *ret)
 		return r;
 	entry.id = n->id;
 	entry.generation = n->generation;
+	uppermap_note(s, n, n->real_ino, n->generation);
 	if (c->fd >= 0) {
 		struct fdent *e = fdcache_add(&s->fds, &n->fde, TAKE_FD(c->fd), true);
 

@@ -261,6 +261,7 @@ static void probe_all(struct lam_stack *s, const struct lam_config *c)
 {
 	probe_xattr(s, c);
 	s->upper_tmpfile = probe_tmpfile(s);
+	s->upper_ordered = sys_keeps_order(s->base_fd);
 	s->upper_exchange = probe_exchange(s);
 	s->upper_char_wh = probe_char_whiteout(s);
 	s->upper_rename_wh = s->upper_char_wh && probe_rename_whiteout(s);

@@ -119,6 +119,16 @@ int op_rmdir(struct request *rq)
 	return r < 0 ? r : lam_rmdir(rq->front->stack, &rq->call, rq->head.nodeid, name);
 }
 
+/* The kernel's cached listing of a directory holds the number of its parent, which has changed. */
+static void parent_changed(struct request *rq, uint64_t parent, const char *name)
+{
+	struct lam_entry entry;
+
+	if (lam_lookup(rq->front->stack, &rq->call, parent, name, &entry) == 0 &&
+	    S_ISDIR(entry.attr.mode))
+		(void)notify_inval_inode(rq->front, entry.id, 0, 0); /* at worst an old ".." */
+}
+
 static int rename_with(struct request *rq, uint64_t new_parent, unsigned flags)
 {
 	const char *name, *to;
@@ -130,8 +140,13 @@ static int rename_with(struct request *rq, uint64_t new_parent, unsigned flags)
 	r = old_name(rq, &to);
 	if (r < 0)
 		return r;
-	return lam_rename(rq->front->stack, &rq->call, rq->head.nodeid, name, new_parent, to,
-			  flags);
+	r = lam_rename(rq->front->stack, &rq->call, rq->head.nodeid, name, new_parent, to, flags);
+	if (r == 0 && new_parent != rq->head.nodeid) {
+		parent_changed(rq, new_parent, to);
+		if (flags & LAM_RENAME_EXCHANGE)
+			parent_changed(rq, rq->head.nodeid, name);
+	}
+	return r;
 }
 
 int op_rename(struct request *rq)
