@@ -256,7 +256,7 @@ struct lam_stack {
 	bool no_acl, no_xattr, static_nlink;
 	enum lam_fsync fsync;
 	bool ino32;
-	bool upper_tmpfile, upper_rename_wh, upper_xattr, upper_char_wh, upper_handles;
+	bool upper_tmpfile, upper_rename_wh, upper_exchange, upper_xattr, upper_char_wh, upper_handles;
 	bool upper_ordered;		/* what reached the device before a change is durable before it */
 	bool can_switch_ids;
 	uid_t self_uid;
@@ -518,8 +518,10 @@ int work_whiteout_over(struct lam_stack *s, int dirfd, const char *name);
 int work_whiteout_exchange(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
 /* Remove a whiteout, of either kind. */
 int work_unwhiteout(struct lam_stack *s, int dirfd, const char *name, bool dot_wh);
-/* A whiteout in the work directory under a temporary name. */
-int work_whiteout_temp(struct lam_stack *s, char out[32]);
+/* Put TEMP of the work directory in place of NAME, which goes to the work directory as the new TEMP. */
+int work_replace(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
+/* Make a whiteout under NAME itself one of the kind `.wh.NAME`. */
+int work_whiteout_to_dot(struct lam_stack *s, int dirfd, const char *name);
 /* Move a name out of sight: kept as an orphan of node N, which is in use. */
 int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name, bool leave_whiteout);
 void work_orphan_name(uint64_t id, char out[32]);

@@ -170,7 +170,7 @@ static int create_over(struct creation *c)
 	if (dir) {
 		r = ovl_set(s, s->work_fd, temp, "opaque", "y", 1);
 		if (r == 0)
-			r = sys_rename(s->work_fd, temp, c->dir->fd, c->name, RENAME_EXCHANGE);
+			r = work_replace(s, c->dir->fd, c->name, temp);
 		if (r == 0)
 			(void)sys_unlink(s->work_fd, temp);	/* the whiteout; else at the next mount */
 	} else {

@@ -367,8 +367,8 @@ static void settle(struct lam_stack *s, const struct lam_config *c)
 		s->index = s->nfs_export = s->metacopy = s->redirect_on = false;
 		log_info("upper %s has no extended attributes: no index, no redirects", QUOTE(c->upper));
 	}
-	if (s->write_dot_wh)
-		s->nfs_export = false;
+	if (!s->upper_char_wh || s->write_dot_wh)
+		s->nfs_export = false;	/* the index marks what is removed by character devices */
 	if (c->xattr_permissions)
 		upper->override_name = c->xattr_permissions == 1 ? XATTR_OVERRIDE_PRIVILEGED
 								 : XATTR_OVERRIDE_CONTAINERS;
