@@ -443,6 +443,7 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	s->listings_limit = c->max_cache_bytes ? c->max_cache_bytes : LISTING_BYTES_DEFAULT;
 	s->listing_max = LISTING_NAMES_MAX;
 	fdcache_init(&s->fds, fd_limit(c));
+	s->node_limit = c->max_nodes;
 	return s;
 }
 
