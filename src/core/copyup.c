@@ -500,7 +500,7 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 	if (r == 0) {
 		r = c.temp[0] ? sys_statx(s->work_fd, c.temp, &st) : sys_statx(c.fd, "", &st);
 		c.ino = st.stx_ino;
-		if (s->layers[LAYER_UPPER].fs->tmpfs)
+		if (s->layers[LAYER_UPPER].fs->needs_generation)
 			c.generation = fsys_generation(s, s->layers[LAYER_UPPER].fs,
 						       c.temp[0] ? s->work_fd : c.fd, c.temp, NULL);
 	}

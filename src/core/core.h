@@ -40,6 +40,7 @@ struct fsys {
 	bool can_decode;		/* open_by_handle_at works for every kind of object */
 	bool can_decode_dirs;		/* ... for directories: without privilege, our own */
 	bool tmpfs;			/* handles have tmpfs's layout */
+	bool needs_generation;		/* a handle with generation 0 is not taken for any */
 	bool opaque_handles;		/* handles of a layout that is not known */
 	int handle_type;		/* of its handles; -1 if none */
 	uint8_t uuid[FH_UUID_LEN];

@@ -17,7 +17,7 @@ static int handle_by_number(const struct fsys *fs, int root_fd, uint64_t ino, ui
 	struct sys_handle h = { .type = fs->handle_type };
 	uint32_t word;
 
-	if (fs->tmpfs && !generation)
+	if (fs->needs_generation && !generation)
 		return -ESTALE;
 	switch (fs->handle_type) {
 	case 0x01:
@@ -620,7 +620,7 @@ static int resolve_lower(struct lam_stack *s, uint64_t id, struct fsys *fs, uint
 	struct stat st;
 	int r;
 
-	if (fs->tmpfs) {
+	if (fs->needs_generation) {
 		r = uppermap_lower_generation(s, ino, &generation);
 		if (r <= 0)
 			return r < 0 ? r : -ESTALE;
