@@ -46,6 +46,8 @@ static void join_settings(struct mount_plan *plan)
 	/* Who sees lower layers change must not cache for ever, unless told how long. */
 	if (stack->watch_lower && front->entry_ttl < 0 && front->attr_ttl < 0)
 		front->entry_ttl = front->attr_ttl = front->negative_ttl = 1;
+	/* Nor keep listings: that a lower part of a directory has changed does not show in its time. */
+	front->opens_answered |= stack->watch_lower;
 }
 
 /* What can be seen to be wrong without opening anything. */

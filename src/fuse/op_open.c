@@ -27,7 +27,8 @@ int op_open(struct request *rq)
 
 int op_opendir(struct request *rq)
 {
-	return answer_open(rq, FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR);
+	/* What may change without us may do so without a trace in the directory's time. */
+	return answer_open(rq, rq->front->forever ? FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR : 0);
 }
 
 /* Files made by CREATE before the first OPEN was answered are released like others. */
