@@ -24,6 +24,7 @@ struct copyup {
 	bool has_origin;
 	struct fh origin;
 	char key[INDEX_NAME_MAX + 1];	/* index entry; "" if not indexed */
+	struct fdent *data;		/* of the lower file's data, if it is its own; or NULL */
 	int fd;				/* of the copy; -1 for what is not opened */
 	char temp[32];			/* name in the work directory; "" for O_TMPFILE */
 	uint64_t ino;			/* of the copy */
@@ -44,12 +45,9 @@ static bool want_xattr(void *ctx, const char *name)
 
 static int copy_owner(struct lam_stack *s, const struct statx *st, int to_fd, const char *to)
 {
-	int r;
-
 	if (st->stx_uid == s->self_uid && st->stx_gid == s->self_gid && !(st->stx_mode & S_ISGID))
 		return 0;	/* what was created is ours already */
-	r = sys_chown(to_fd, to, st->stx_uid, st->stx_gid);
-	return r == -EINVAL ? -EOVERFLOW : r;	/* an id without a mapping here, as the kernel says it */
+	return perm_chown(s, to_fd, to, st->stx_uid, st->stx_gid);
 }
 
 static int copy_override(struct lam_stack *s, struct node *n, const struct statx *st, int to_fd,
@@ -68,19 +66,19 @@ static int copy_override(struct lam_stack *s, struct node *n, const struct statx
 	return r < 0 ? r : perm_override_store(s, to_fd, to, &a);
 }
 
-/* Flags and project id need real descriptors of both; most files have neither. */
-static void copy_fileattr(const char *from, int from_fd, const char *to, int to_fd)
+/* Flags and project id need real descriptors of both; a file's are open already. */
+static void copy_fileattr(const struct copyup *c, int to_fd, const char *to)
 {
-	CLEANUP_CLOSE int in = sys_openat(from_fd, *from ? from : ".",
-					  O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
-	CLEANUP_CLOSE int out = -1;
+	const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+	CLEANUP_CLOSE int own_in = -1, own_out = -1;
+	int in = c->data ? c->data->fd : -1, out = to_fd;
 
 	if (in < 0)
-		return;
+		in = own_in = sys_openat(c->from.dirfd, *c->from.name ? c->from.name : ".", flags, 0);
 	if (*to)
-		out = sys_openat(to_fd, to, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
-	if (out >= 0 || !*to)
-		(void)sys_copy_fileattr(in, *to ? out : to_fd);	/* what upper cannot hold is lost, as documented */
+		out = own_out = sys_openat(to_fd, to, flags, 0);
+	if (in >= 0 && out >= 0)
+		(void)sys_copy_fileattr(in, out);	/* what upper cannot hold is lost, as documented */
 }
 
 static int set_protattr(struct copyup *c, int to_fd, const char *to)
@@ -100,38 +98,44 @@ static int set_protattr(struct copyup *c, int to_fd, const char *to)
 	return ovl_set(c->s, to_fd, to, "protattr", value, len);
 }
 
-/* Everything but data.  The order matters: changing the owner clears set-uid bits and capabilities,
- * changing the mode changes the ACL's mask, anything changes the times. */
-static int copy_meta(struct copyup *c, int to_fd, const char *to)
+/* What marks the copy as one, in the overlay's own attributes. */
+static int set_marks(struct copyup *c, int to_fd, const char *to)
 {
 	struct lam_stack *s = c->s;
-	uint32_t type = c->st.stx_mode & S_IFMT;
-	struct timespec ts[2];
-	int r;
+	int r = set_protattr(c, to_fd, to);
 
-	if (s->layers[LAYER_UPPER].override_name) {
-		r = copy_override(s, c->n, &c->st, to_fd, to);
-	} else {
-		r = copy_owner(s, &c->st, to_fd, to);
-		if (r == 0 && type != S_IFLNK)
-			r = sys_chmod(to_fd, to, c->st.stx_mode & 07777u);
-	}
-	if (r < 0)
-		return r;
-	if (!s->no_xattr) {
-		r = sys_copy_xattrs(c->from.dirfd, c->from.name, to_fd, to, want_xattr, s);
-		if (r < 0)
-			return r;
-	}
-	if (type == S_IFREG || type == S_IFDIR)
-		copy_fileattr(c->from.name, c->from.dirfd, to, to_fd);
-	r = set_protattr(c, to_fd, to);
 	if (r == 0 && c->has_origin)
 		r = ovl_set(s, to_fd, to, "origin", c->origin.bytes, c->origin.len);
 	if (r == -EPERM || r == -EOPNOTSUPP)
 		r = 0;		/* user attributes on a symlink or device; an upper without any */
 	if (r == 0 && c->meta_only)
 		r = ovl_set(s, to_fd, to, "metacopy", "", 0);
+	if (r == 0 && c->key[0])
+		r = index_write_nlink(s, to_fd, to, c->st.stx_nlink, 1);
+	return r;
+}
+
+/* Everything but data.  The order matters: changing the owner clears set-uid bits and capabilities;
+ * the mode comes after the attributes, for some need write permission, and after the ACL, whose mask
+ * it agrees with; anything changes the times. */
+static int copy_meta(struct copyup *c, int to_fd, const char *to)
+{
+	struct lam_stack *s = c->s;
+	bool override = s->layers[LAYER_UPPER].override_name != NULL;
+	uint32_t type = c->st.stx_mode & S_IFMT;
+	struct timespec ts[2];
+	int r;
+
+	r = override ? copy_override(s, c->n, &c->st, to_fd, to) : copy_owner(s, &c->st, to_fd, to);
+	if (r == 0 && !s->no_xattr)
+		r = sys_copy_xattrs(c->from.dirfd, c->from.name, to_fd, to, want_xattr, s);
+	if (r < 0)
+		return r;
+	if (type == S_IFREG || type == S_IFDIR)
+		copy_fileattr(c, to_fd, to);
+	r = set_marks(c, to_fd, to);
+	if (r == 0 && !override && type != S_IFLNK)
+		r = sys_chmod(to_fd, to, c->st.stx_mode & 07777u);
 	if (r < 0)
 		return r;
 	ts[0] = (struct timespec){ .tv_sec = c->st.stx_atime.tv_sec, .tv_nsec = c->st.stx_atime.tv_nsec };
@@ -141,10 +145,25 @@ static int copy_meta(struct copyup *c, int to_fd, const char *to)
 
 /* ---- The copy, out of sight ---- */
 
+/* The data must be there before the name is: never may a crash leave the name of an empty file.  Where
+ * the filesystem keeps the order of what has reached the device, that it has is enough
+ * (docs/adr/0005-order-instead-of-fsync.md); elsewhere it has to be durable. */
+static int make_durable(const struct copyup *c)
+{
+	struct lam_stack *s = c->s;
+	bool data = c->size && !c->meta_only;
+	int r = -EOPNOTSUPP;
+
+	if (s->fsync == LAM_FSYNC_VOLATILE || (s->fsync == LAM_FSYNC_AUTO && !data))
+		return 0;
+	if (s->fsync == LAM_FSYNC_AUTO && s->upper_ordered)
+		r = sys_write_out(c->fd);
+	return r == -EOPNOTSUPP ? sys_fsync(c->fd) : r;
+}
+
 static int make_file(struct copyup *c)
 {
 	struct lam_stack *s = c->s;
-	CLEANUP_CLOSE int in = -1;
 	struct fdent *e = NULL;
 	uint64_t copied = 0;
 	int r;
@@ -164,15 +183,15 @@ static int make_file(struct copyup *c)
 		if (r < 0)
 			return r;
 		r = sys_copy_data(e->fd, c->fd, c->size, c->call ? c->call->cancelled : NULL, &copied);
-		fdcache_put(&s->fds, e);
 		atomic_fetch_add(&s->stat_copyup_bytes, copied);
 	}
-	if (r == 0)
+	if (r == 0) {
+		c->data = c->n->flags & NF_METACOPY ? NULL : e;
 		r = copy_meta(c, c->fd, "");
-	if (r == 0 && s->fsync != LAM_FSYNC_VOLATILE &&
-	    (s->fsync == LAM_FSYNC_STRICT || (c->size && !c->meta_only)))
-		r = sys_fsync(c->fd);
-	return r;
+		c->data = NULL;
+	}
+	fdcache_put(&s->fds, e);
+	return r < 0 ? r : make_durable(c);
 }
 
 static int make_symlink(struct copyup *c)
@@ -420,7 +439,7 @@ static int prepare_origin(struct copyup *c)
 	if (!dir && c->st.stx_nlink > 1 && !indexed)
 		return 0;	/* a hard link is broken: no claim to the old identity */
 	c->has_origin = true;
-	if (!fs || !fs->can_encode)
+	if (!fs || !fs->can_encode || (!fs->can_decode && fs->opaque_handles && !indexed))
 		return 0;	/* zero length: copied up from somewhere */
 	r = fsys_fh(s, fs, c->from.dirfd, c->from.name, false, &c->origin);
 	if (r < 0) {
@@ -462,13 +481,10 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 	c.meta_only = !data && s->metacopy && S_ISREG(c.st.stx_mode) && c.st.stx_size &&
 		      !(n->flags & NF_DEAD);
 	r = S_ISREG(c.st.stx_mode) ? make_file(&c) : make_other(&c);
-	if (r == 0 && c.key[0])
-		r = c.temp[0] ? index_write_nlink(s, s->work_fd, c.temp, c.st.stx_nlink, 1)
-			      : index_write_nlink(s, c.fd, "", c.st.stx_nlink, 1);
 	if (r == 0) {
 		r = c.temp[0] ? sys_statx(s->work_fd, c.temp, &st) : sys_statx(c.fd, "", &st);
 		c.ino = st.stx_ino;
-		if (s->layers[LAYER_UPPER].fs->tmpfs)
+		if (s->layers[LAYER_UPPER].fs->needs_generation)
 			c.generation = fsys_generation(s, s->layers[LAYER_UPPER].fs,
 						       c.temp[0] ? s->work_fd : c.fd, c.temp, NULL);
 	}

@@ -40,6 +40,7 @@ struct fsys {
 	bool can_decode;		/* open_by_handle_at works for every kind of object */
 	bool can_decode_dirs;		/* ... for directories: without privilege, our own */
 	bool tmpfs;			/* handles have tmpfs's layout */
+	bool needs_generation;		/* a handle with generation 0 is not taken for any */
 	bool opaque_handles;		/* handles of a layout that is not known */
 	int handle_type;		/* of its handles; -1 if none */
 	uint8_t uuid[FH_UUID_LEN];
@@ -255,7 +256,8 @@ struct lam_stack {
 	bool no_acl, no_xattr, static_nlink;
 	enum lam_fsync fsync;
 	bool ino32;
-	bool upper_tmpfile, upper_rename_wh, upper_xattr, upper_char_wh, upper_handles;
+	bool upper_tmpfile, upper_rename_wh, upper_exchange, upper_xattr, upper_char_wh, upper_handles;
+	bool upper_ordered;		/* what reached the device before a change is durable before it */
 	bool can_switch_ids;
 	uid_t self_uid;
 	gid_t self_gid;
@@ -516,8 +518,10 @@ int work_whiteout_over(struct lam_stack *s, int dirfd, const char *name);
 int work_whiteout_exchange(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
 /* Remove a whiteout, of either kind. */
 int work_unwhiteout(struct lam_stack *s, int dirfd, const char *name, bool dot_wh);
-/* A whiteout in the work directory under a temporary name. */
-int work_whiteout_temp(struct lam_stack *s, char out[32]);
+/* Put TEMP of the work directory in place of NAME, which goes to the work directory as the new TEMP. */
+int work_replace(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
+/* Make a whiteout under NAME itself one of the kind `.wh.NAME`. */
+int work_whiteout_to_dot(struct lam_stack *s, int dirfd, const char *name);
 /* Move a name out of sight: kept as an orphan of node N, which is in use. */
 int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name, bool leave_whiteout);
 void work_orphan_name(uint64_t id, char out[32]);
@@ -563,6 +567,12 @@ int rename_set_redirect(struct lam_stack *s, struct node *n, bool same_parent);
 
 /* perm.c */
 int perm_to_outside(struct lam_stack *s, uint32_t uid, uint32_t gid, uint32_t *ruid, uint32_t *rgid);
+/* Change the owner in the layer; what the server may not change and nobody is shown stays as it is. */
+int perm_chown(struct lam_stack *s, int fd, const char *name, uint32_t uid, uint32_t gid);
+/* Set or remove an attribute of an object of ours whose mode forbids it to an ordinary user. */
+int perm_setxattr(struct lam_stack *s, int fd, const char *name, const char *attr, const void *value,
+		  size_t size, int flags);
+int perm_removexattr(struct lam_stack *s, int fd, const char *name, const char *attr);
 /* Who owns what CALL makes. */
 void perm_creator(struct lam_stack *s, const struct lam_call *call, uint32_t *ruid, uint32_t *rgid);
 void perm_to_inside(struct lam_stack *s, struct lam_attr *attr);

@@ -184,6 +184,18 @@ static bool known_layout(uint64_t f_type)
 	}
 }
 
+#define XFS_HANDLE 0x81
+
+/* Whether xfs tells the generation of an inode by number, which only root may ask. */
+static bool xfs_tells(int root_fd, const struct sys_handle *h)
+{
+	uint32_t generation;
+	uint64_t ino;
+
+	return fid_inode(h->type, h->fid, h->len, false, &ino, &generation) == 0 &&
+	       sys_xfs_generation(root_fd, ino, &generation) == 0;
+}
+
 static void probe_handles(struct fsys *fs, int root_fd)
 {
 	struct sys_handle h;
@@ -200,6 +212,7 @@ static void probe_handles(struct fsys *fs, int root_fd)
 	sys_close(fd);
 	fs->can_decode_dirs = true;
 	fs->can_decode = sys_init_ns_capable(CAP_DAC_READ_SEARCH);
+	fs->needs_generation = fs->tmpfs || (h.type == XFS_HANDLE && !xfs_tells(root_fd, &h));
 }
 
 /* The index an earlier mount gave to the filesystem with this key, or a new one. */

@@ -51,14 +51,35 @@ struct walk {
 	uint16_t last_layer;		/* where the walk has come to */
 };
 
+/* Whether a file is on record as one that was born where it lies and has no mark but protattr: then its
+ * attributes need not be read again.  A whiteout is never on record. */
+static bool known_plain(struct lam_stack *s, uint16_t layer, const struct statx *st, bool *ret_protattr)
+{
+	const uint16_t marked = NF_METACOPY | NF_DEAD | NF_INDEXED | NF_ORIGIN | NF_BY_NAME;
+	struct fsys *fs = s->watch_lower ? NULL : fsys_by_dev(s, statx_dev(st));
+	struct node *n = fs ? node_find(s, id_make(s, fs, st->stx_ino, layer == LAYER_UPPER)) : NULL;
+	bool plain;
+
+	if (!n)
+		return false;
+	mutex_lock(&n->lock);	/* another thread may be filling it */
+	plain = n->type == S_IFREG >> 12 && n->layer == layer && n->real_ino == st->stx_ino &&
+		!(n->flags & marked);
+	*ret_protattr = n->flags & NF_PROTATTR;
+	mutex_unlock(&n->lock);
+	node_put(s, n);
+	return plain;
+}
+
 bool lookup_is_whiteout(struct lam_stack *s, uint16_t layer, int dirfd, const char *name,
 			const struct statx *st)
 {
+	bool protattr;
 	struct ovl_xattrs x;
 
 	if (S_ISCHR(st->stx_mode))
 		return st->stx_rdev_major == 0 && st->stx_rdev_minor == 0;
-	if (!S_ISREG(st->stx_mode) || st->stx_size != 0)
+	if (!S_ISREG(st->stx_mode) || st->stx_size != 0 || known_plain(s, layer, st, &protattr))
 		return false;
 	return ovl_scan(s, layer, dirfd, name, &x) == 0 && x.whiteout;
 }
@@ -280,6 +301,37 @@ int lookup_origin(struct lam_stack *s, const struct fh *fh, struct found *f)
 	return 0;
 }
 
+/* The origin of an upper file whose handle cannot be opened: the lower object of this very name, if it
+ * has that handle. */
+static int origin_by_name(struct walk *w, const char *name, const struct fh *origin)
+{
+	struct lam_stack *s = w->s;
+	struct dir *dir = w->d->dir;
+
+	for (unsigned i = 0; i < dir->n_lower; i++) {
+		struct fsys *fs = s->layers[dir->lower[i]->layer].fs;
+		struct statx st;
+		struct fdent *e;
+		struct fh fh;
+		int r;
+
+		if (!fs->opaque_handles || rdir_open(s, dir->lower[i], &e) < 0)
+			continue;
+		r = fsys_fh(s, fs, e->fd, name, false, &fh);
+		if (r == 0)
+			r = sys_statx(e->fd, name, &st);
+		fdcache_put(&s->fds, e);
+		if (r < 0 || !fh_equal(&fh, origin))
+			continue;
+		w->f->origin_fs = fs;
+		w->f->origin_ino = st.stx_ino;
+		w->f->origin_generation = 0;
+		w->f->origin_known = true;
+		return 0;
+	}
+	return -ENODATA;
+}
+
 /* Origin, index and nlink of an upper file. */
 static int take_upper_origin(struct walk *w, int dirfd, const char *name, const struct ovl_xattrs *x)
 {
@@ -293,7 +345,7 @@ static int take_upper_origin(struct walk *w, int dirfd, const char *name, const 
 	r = ovl_get_origin(s, dirfd, name, &fh);
 	if (r < 0)
 		return r == -ENODATA ? 0 : r;
-	if (lookup_origin(s, &fh, f) < 0)
+	if (lookup_origin(s, &fh, f) < 0 && origin_by_name(w, name, &fh) < 0)
 		return 0;
 	if (!x->nlink || s->index_fd < 0)
 		return 0;
@@ -337,7 +389,9 @@ static int take_file(struct walk *w, struct rdir *parent, int dirfd, const char 
 		w->stop = true;
 		return 0;
 	}
-	if (parent->layer != s->n_lower) {	/* in the lowest layer no mark has a meaning */
+	/* In the lowest layer no mark has a meaning. */
+	if (parent->layer != s->n_lower &&
+	    (w->want_data || !known_plain(s, parent->layer, st, &x.protattr))) {
 		r = ovl_scan(s, parent->layer, dirfd, name, &x);
 		if (r < 0)
 			return r;

@@ -323,11 +323,11 @@ int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, struct dr
 		return r;
 	r = ovl_set(s, s->work_fd, temp, "opaque", "y", 1);
 	if (r == 0)
-		r = sys_chown(s->work_fd, temp, st.stx_uid, st.stx_gid);
+		r = perm_chown(s, s->work_fd, temp, st.stx_uid, st.stx_gid);
 	if (r == 0)
 		r = sys_chmod(s->work_fd, temp, st.stx_mode & 07777u);
 	if (r == 0)
-		r = sys_rename(s->work_fd, temp, dirfd, name, RENAME_EXCHANGE);
+		r = work_replace(s, dirfd, name, temp);
 	if (r < 0) {
 		(void)sys_rmdir(s->work_fd, temp);
 		return r;

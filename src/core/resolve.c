@@ -17,7 +17,7 @@ static int handle_by_number(const struct fsys *fs, int root_fd, uint64_t ino, ui
 	struct sys_handle h = { .type = fs->handle_type };
 	uint32_t word;
 
-	if (fs->tmpfs && !generation)
+	if (fs->needs_generation && !generation)
 		return -ESTALE;
 	switch (fs->handle_type) {
 	case 0x01:
@@ -59,8 +59,20 @@ static int handle_by_number(const struct fsys *fs, int root_fd, uint64_t ino, ui
 	return 0;
 }
 
+/* Without privilege only directories can be opened by handle, below the directory that is named with it: a
+ * layer's root.  -EPERM: no directory. */
+static int open_own_dir(struct lam_stack *s, const struct fsys *fs, const struct sys_handle *h)
+{
+	int fd = -ESTALE;
+
+	for (uint16_t i = s->has_upper ? 0 : 1; i <= s->n_lower && fd == -ESTALE; i++)
+		if (s->layers[i].fs == fs)
+			fd = sys_open_by_handle(s->layers[i].fd, h, O_RDONLY | O_DIRECTORY);
+	return fd == -ENOTDIR ? -EPERM : fd;
+}
+
 /* The real inode with this number: its handle, checked and made complete. */
-static int number_handle(struct fsys *fs, uint64_t ino, uint32_t generation, struct sys_handle *ret,
+static int number_handle(struct lam_stack *s, struct fsys *fs, uint64_t ino, uint32_t generation, struct sys_handle *ret,
 			 struct stat *ret_st)
 {
 	CLEANUP_CLOSE int fd = -1;
@@ -72,10 +84,10 @@ static int number_handle(struct fsys *fs, uint64_t ino, uint32_t generation, str
 	r = handle_by_number(fs, fs->mount_fd, ino, generation, &h);
 	if (r < 0)
 		return r;
-	/* Without privilege only directories can be opened so; a file is then -EPERM. */
-	fd = sys_open_by_handle(fs->mount_fd, &h, fs->can_decode ? O_PATH : O_RDONLY | O_DIRECTORY);
-	if (fd == -ENOTDIR && !fs->can_decode)
-		return -EPERM;
+	if (fs->can_decode)
+		fd = sys_open_by_handle(fs->mount_fd, &h, O_PATH);
+	else
+		fd = open_own_dir(s, fs, &h);
 	if (fd < 0)
 		return fd == -ENOENT || (fd == -EPERM && fs->can_decode) ? -ESTALE : fd;
 	r = sys_stat(fd, "", ret_st);
@@ -242,7 +254,7 @@ static int resolve_upper_dir(struct lam_stack *s, uint64_t ino, uint32_t generat
 {
 	struct sys_handle h;
 	struct stat st;
-	int r = number_handle(s->layers[LAYER_UPPER].fs, ino, generation, &h, &st);
+	int r = number_handle(s, s->layers[LAYER_UPPER].fs, ino, generation, &h, &st);
 
 	if (r == 0 && !S_ISDIR(st.st_mode))
 		r = -ESTALE;
@@ -467,7 +479,7 @@ static int resolve_born_upper(struct lam_stack *s, uint64_t id, struct fsys *fs,
 	r = uppermap_has(s, ino, &generation);
 	if (r <= 0)
 		return r < 0 ? r : -ESTALE;
-	r = number_handle(fs, ino, generation, &h, &st);
+	r = number_handle(s, fs, ino, generation, &h, &st);
 	if (r < 0)
 		return r;
 	if (S_ISDIR(st.st_mode))
@@ -538,7 +550,7 @@ static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs, const st
 	r = s->has_upper ? upper_of(s, id, &ino, &generation) : 0;
 	if (r <= 0)
 		return r;
-	r = number_handle(s->layers[LAYER_UPPER].fs, ino, generation, &h, &st);
+	r = number_handle(s, s->layers[LAYER_UPPER].fs, ino, generation, &h, &st);
 	if (r == 0)
 		r = upper_file(s, id, &h, &st, NULL, ret);
 	return r < 0 ? r : 1;
@@ -608,12 +620,12 @@ static int resolve_lower(struct lam_stack *s, uint64_t id, struct fsys *fs, uint
 	struct stat st;
 	int r;
 
-	if (fs->tmpfs) {
+	if (fs->needs_generation) {
 		r = uppermap_lower_generation(s, ino, &generation);
 		if (r <= 0)
 			return r < 0 ? r : -ESTALE;
 	}
-	r = number_handle(fs, ino, generation, &h, &st);
+	r = number_handle(s, fs, ino, generation, &h, &st);
 	if (r < 0)
 		return r;
 	return S_ISDIR(st.st_mode) ? resolve_lower_dir(s, &h, fs, id, ret)

@@ -3,7 +3,7 @@
  * What upper holds, by inode number, and which upper object came from which lower one: made by one walk of
  * upper when an id must be resolved from nothing, and kept in step afterwards.  It tells a number that
  * belongs to upper from one that a forged handle made up, and gives generations where a filesystem's
- * handles need them (tmpfs; its lower layers are walked for the same reason).
+ * handles need them (tmpfs, xfs without privilege; lower layers on them are walked for the same reason).
  * Lock: origins_lock for all of it; building happens under it, since nothing can go on without.
  */
 #include "core.h"
@@ -31,7 +31,7 @@ struct todo {
 struct uppermap {
 	struct table upper;		/* inode number -> generation */
 	struct table origins;		/* id -> upper inode */
-	struct table lower;		/* inode number -> generation, of lower tmpfs */
+	struct table lower;		/* inode number -> generation, of lower layers that need it */
 	bool has_lower;
 	struct todo *dirs;		/* upper directories with an origin, not yet in ORIGINS */
 };
@@ -151,7 +151,7 @@ static int upper_name(void *ctx, int fd, const struct sys_dirent *de)
 	struct fh fh;
 	int r;
 
-	if (b->fs->tmpfs)
+	if (b->fs->needs_generation)
 		slot.generation = fsys_generation(s, b->fs, fd, de->name, &h);
 	r = table_add(&b->m->upper, slot);
 	if (r < 0 || !s->upper_xattr)
@@ -231,7 +231,7 @@ static int build_lower_locked(struct lam_stack *s)
 		return 0;
 	for (uint16_t i = 1; i <= s->n_lower && r == 0; i++) {
 		b.fs = s->layers[i].fs;
-		if (!b.fs->tmpfs)
+		if (!b.fs->needs_generation)
 			continue;
 		r = walk_layer(s, i, lower_name, &b);
 	}

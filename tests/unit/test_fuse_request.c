@@ -414,7 +414,7 @@ static void rename_knows_its_flags(void **state)
 			continue;
 		assert_int_equal(h.stack.flags, cases[i].ours);
 		assert_int_equal(h.stack.id2, 200);
-		assert_string_equal(h.stack.name, "from");
+		assert_string_equal(h.stack.old_name, "from");
 		assert_string_equal(h.stack.name2, "to");
 	}
 }
