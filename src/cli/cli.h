@@ -29,8 +29,7 @@ const struct command *command_find(const char *name);
 /* Command I (from 0), or NULL after the last. */
 const struct command *command_at(size_t i);
 /* The texts of `lamina help NAME`, beside the commands. */
-extern const char mount_usage[], umount_usage[], nfs_usage[], version_usage[],
-	help_usage[];
+extern const char mount_usage[], umount_usage[], nfs_usage[], version_usage[], help_usage[];
 /* "PROG: ...; see lamina help NAME" for a wrong command line; returns 1. */
 int command_misused(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -81,7 +80,7 @@ struct mount_plan {
 	struct fuse_front_config front; /* its strings are borrowed from the fields below */
 	enum unknown_options unknown;
 	struct nfs_plan nfs;
-	char *mountpoint; /* owned: absolute, or /dev/fd/N; NULL: only NFS */
+	char *mountpoint;			/* owned: absolute, or /dev/fd/N; NULL: only NFS */
 	char *fsname, *subtype, *extra_options; /* owned; may be NULL */
 	char *log_path;				/* owned; may be NULL */
 	bool foreground, debug;
@@ -112,12 +111,14 @@ enum { LAYER_FLAG_LOG = 256, LAYER_FLAG_END };
 
 /* For getopt_long(): with these and others of the command's own. */
 #define LAYER_FLAG_LETTERS ":l:u:w:ro:fd"
-#define LAYER_FLAGS                                                                            \
-	{ "lower", required_argument, NULL, 'l' }, { "upper", required_argument, NULL, 'u' },  \
+#define LAYER_FLAGS                                                                                \
+	{ "lower", required_argument, NULL, 'l' }, { "upper", required_argument, NULL, 'u' },      \
 		{ "work", required_argument, NULL, 'w' }, { "read-only", no_argument, NULL, 'r' }, \
-		{ "options", required_argument, NULL, 'o' },                                   \
-		{ "foreground", no_argument, NULL, 'f' }, { "debug", no_argument, NULL, 'd' }, \
-		{ "log", required_argument, NULL, LAYER_FLAG_LOG }
+		{ "options", required_argument, NULL, 'o' },                                       \
+		{ "foreground", no_argument, NULL, 'f' }, { "debug", no_argument, NULL, 'd' },     \
+	{                                                                                          \
+		"log", required_argument, NULL, LAYER_FLAG_LOG                                     \
+	}
 
 /* Take flag C with optarg, or complain of it in the name of COMMAND. */
 int layer_flag_take(struct mount_plan *plan, const char *command, int c);

@@ -28,13 +28,18 @@ static void raise_descriptor_limit(void)
 	(void)setrlimit(RLIMIT_NOFILE, &limit); /* if not: the library keeps to what there is */
 }
 
-/* What tells this export from others that share its key. */
 static void join_nfs(struct mount_plan *plan)
 {
-	const struct lam_config *stack = lam_options_config(plan->stack);
+	struct lam_config *stack = lam_options_config(plan->stack);
 
+	/* What tells this export from others that share its key. */
 	if (stack->n_lower > 0)
 		plan->nfs.config.export_id = stack->upper ? stack->upper : stack->lower[0];
+	/* Only the complete index tells that an object below is gone when all there is of it is a
+	 * handle. */
+	if (stack->nfs_export == LAM_DEFAULT && stack->index != LAM_OFF &&
+	    stack->metacopy != LAM_ON)
+		stack->nfs_export = LAM_ON;
 }
 
 /* Settings that the stack and the front ends have in common. */

@@ -81,8 +81,8 @@ static bool acl_names_group(const struct nfs_call *call, const struct object *ob
 
 /* For who is not the owner: a user's entry decides alone; of the groups' one must allow all; others
  * only where no group fits (acl(5), "access check algorithm"). */
-static bool acl_allows(const struct nfs_call *call, const struct object *obj,
-		       const struct acl *acl, unsigned want)
+static bool acl_allows(const struct nfs_call *call, const struct object *obj, const struct acl *acl,
+		       unsigned want)
 {
 	const unsigned mask = acl_mask(acl);
 	bool group_fits = false;

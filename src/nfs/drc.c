@@ -17,9 +17,9 @@
 #include "base/check.h"
 #include "base/hash.h"
 
-#define KEEP_MS 120000u	   /* after this long nobody asks again */
-#define WAIT_STEP_MS 100u  /* for the first one's answer */
-#define WAIT_MS_MAX 1000u  /* then the second one is dropped */
+#define KEEP_MS 120000u	  /* after this long nobody asks again */
+#define WAIT_STEP_MS 100u /* for the first one's answer */
+#define WAIT_MS_MAX 1000u /* then the second one is dropped */
 
 struct drc_entry {
 	TAILQ_ENTRY(drc_entry) by_age;

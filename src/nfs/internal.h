@@ -210,8 +210,8 @@ struct peer {
  * Returns its length, 0 if nothing is to be answered, or -EPROTO if this is no call at all and the
  * connection is not worth keeping.
  */
-ssize_t rpc_serve(struct nfs_front *front, unsigned worker, const struct peer *peer,
-		  uint8_t *msg, size_t len, uint8_t *out);
+ssize_t rpc_serve(struct nfs_front *front, unsigned worker, const struct peer *peer, uint8_t *msg,
+		  size_t len, uint8_t *out);
 
 struct nfs_cred {
 	uint32_t uid, gid;

@@ -14,14 +14,15 @@
 
 #define AUTH_SYS_FLAVOR 1u
 
-/* The path below the root, or NULL if it is not in the export. */
+/* The path below the root, or NULL if it is not in the export.  Some clients name the root by no
+ * path at all. */
 static const char *below_root(const struct nfs_call *call, const char *path)
 {
 	const char *name = call->front->export_path;
 	size_t len = name ? strlen(name) : 0;
 
 	if (path[0] != '/')
-		return NULL;
+		return path[0] == '\0' ? path : NULL;
 	if (len > 0 && strncmp(path, name, len) == 0 && (path[len] == '\0' || path[len] == '/'))
 		return path + len;
 	return path;

@@ -70,8 +70,7 @@ void object_of_entry(const struct lam_entry *entry, struct object *ret)
 	ret->attr = entry->attr;
 }
 
-static nfsstat3 resolve(struct nfs_call *call, uint64_t id, uint32_t generation,
-			struct object *ret)
+static nfsstat3 resolve(struct nfs_call *call, uint64_t id, uint32_t generation, struct object *ret)
 {
 	struct lam_entry entry;
 	int r = lam_resolve(call->front->stack, &call->lam, id, &entry);

@@ -123,7 +123,7 @@ static nfsstat3 take_size(struct setting *s, bool for_new)
 		return NFS3ERR_FBIG;
 	s->attr.size = s->in->size.set_u64_u.value;
 	s->valid |= LAM_SET_SIZE;
-	if (s->call->cred.uid != 0)
+	if (s->call->cred.uid != 0 && !for_new)
 		s->valid |= LAM_SET_KILL_PRIV;
 	return NFS3_OK;
 }
@@ -181,8 +181,8 @@ nfsstat3 apply_sattr(struct nfs_call *call, const struct object *obj, const satt
 		*ret = obj->attr;
 		return NFS3_OK;
 	}
-	return nfs_status(lam_setattr(call->front->stack, &call->lam, obj->id, s.valid, &s.attr,
-				      ret));
+	return nfs_status(
+		lam_setattr(call->front->stack, &call->lam, obj->id, s.valid, &s.attr, ret));
 }
 
 void proc_setattr(struct nfs_call *call, void *args, void *res)

@@ -68,9 +68,13 @@ static nfsstat3 set_rest(struct making *m, const sattr3 *attr)
 	sattr3 rest = *attr;
 
 	object_of_entry(&m->entry, &obj);
-	rest.mode.set_it = FALSE;
+	/* A change of owner takes set-user-id bits away: the mode once more. */
+	if (!rest.uid.set_it && !rest.gid.set_it)
+		rest.mode.set_it = FALSE;
 	if (S_ISLNK(obj.attr.mode))
-		rest.size.set_it = FALSE;
+		rest.size.set_it = rest.mode.set_it = FALSE;
+	if (S_ISREG(obj.attr.mode) && rest.size.set_it && rest.size.set_u64_u.value == 0)
+		rest.size.set_it = FALSE; /* it is */
 	return apply_sattr(m->call, &obj, &rest, true, &m->entry.attr);
 }
 
@@ -123,12 +127,11 @@ static nfsstat3 create_exclusive(struct making *m, const char verf[CREATEVERFSIZ
 				      first_mode(m, NULL, S_IFREG), 0, 0, &m->entry));
 	if (status == NFS3_OK)
 		return nfs_status(lam_setattr(call->front->stack, &call->lam, m->entry.id,
-					      LAM_SET_ATIME | LAM_SET_MTIME, &set,
-					      &m->entry.attr));
+					      LAM_SET_ATIME | LAM_SET_MTIME, &set, &m->entry.attr));
 	if (status != NFS3ERR_EXIST)
 		return status;
-	status = nfs_status(lam_lookup(call->front->stack, &call->lam, m->dir.obj.id, m->name,
-				       &m->entry));
+	status = nfs_status(
+		lam_lookup(call->front->stack, &call->lam, m->dir.obj.id, m->name, &m->entry));
 	if (status != NFS3_OK)
 		return status;
 	/* The same request again, whose answer was lost. */
@@ -145,8 +148,8 @@ static nfsstat3 reuse(struct making *m, const sattr3 *attr)
 	struct nfs_call *call = m->call;
 	struct object obj;
 	sattr3 size = { .size = attr->size };
-	nfsstat3 status = nfs_status(lam_lookup(call->front->stack, &call->lam, m->dir.obj.id,
-						m->name, &m->entry));
+	nfsstat3 status = nfs_status(
+		lam_lookup(call->front->stack, &call->lam, m->dir.obj.id, m->name, &m->entry));
 
 	if (status != NFS3_OK)
 		return status;
@@ -166,9 +169,9 @@ static nfsstat3 reuse(struct making *m, const sattr3 *attr)
 static nfsstat3 create_plain(struct making *m, const sattr3 *attr, bool guarded)
 {
 	struct nfs_call *call = m->call;
-	nfsstat3 status =
-		nfs_status(lam_mknod(call->front->stack, &call->lam, m->dir.obj.id, m->name,
-				     first_mode(m, attr, S_IFREG), 0, 0, &m->entry));
+	nfsstat3 status = nfs_status(lam_mknod(call->front->stack, &call->lam, m->dir.obj.id,
+					       m->name, first_mode(m, attr, S_IFREG), 0, 0,
+					       &m->entry));
 
 	if (status == NFS3_OK)
 		return set_rest(m, attr);

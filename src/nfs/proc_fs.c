@@ -78,8 +78,7 @@ void proc_pathconf(struct nfs_call *call, void *args, void *res)
 		.case_insensitive = FALSE,
 		.case_preserving = TRUE,
 	};
-	if (lam_statfs(call->front->stack, &st) == 0 && st.namelen > 0 &&
-	    st.namelen < LAM_NAME_MAX)
+	if (lam_statfs(call->front->stack, &st) == 0 && st.namelen > 0 && st.namelen < LAM_NAME_MAX)
 		ok->name_max = st.namelen;
 	put_post_attr(call, &obj.attr, &ok->attr);
 }

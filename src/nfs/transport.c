@@ -34,11 +34,11 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
-#define READ_AHEAD 8192u	       /* bytes taken at once from a socket */
-#define IN_FLIGHT_MAX 32u	       /* requests of one connection */
+#define READ_AHEAD 8192u		    /* bytes taken at once from a socket */
+#define IN_FLIGHT_MAX 32u		    /* requests of one connection */
 #define OUT_BYTES_MAX (4u * NFS_MAX_ANSWER) /* answers that one connection has not taken */
-#define RECORD_STALLS 4u	       /* a record may take this many times stall_seconds */
-#define DRAIN_MS 2000		       /* for the last answers of one connection */
+#define RECORD_STALLS 4u		    /* a record may take this many times stall_seconds */
+#define DRAIN_MS 2000			    /* for the last answers of one connection */
 
 /* What an event is about. */
 #define TOKEN_LISTEN UINT64_C(0xffffffff)
@@ -609,8 +609,8 @@ static int open_fds(struct transport *t, const struct transport_config *config)
 	socklen_t len = sizeof(bound);
 	const int one = 1;
 
-	t->listen_fd = socket(config->listen->ss_family,
-			      SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	t->listen_fd = socket(config->listen->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+			      0);
 	if (t->listen_fd < 0)
 		return -errno;
 	/* A server that is started again need not wait for the old one's connections. */
