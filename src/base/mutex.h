@@ -19,7 +19,7 @@ enum mutex_rank {
 	RANK_RENAME,	/* one per stack: moving between directories */
 	RANK_DIR,	/* one per directory node */
 	RANK_NODE,	/* one per node: attributes, copy-up publishing */
-	RANK_INDEX,	/* index, nlink protocol */
+	RANK_MAP,	/* what upper holds, by number */
 	RANK_WORK,	/* shared whiteout, temp names */
 	RANK_TABLE,	/* node table shards */
 	RANK_RDIR,	/* real directories */

@@ -216,7 +216,7 @@ static int set_owner(struct lam_stack *s, int fd, unsigned valid, const struct l
 		return r;
 	if (s->layers[LAYER_UPPER].override_name)
 		return 0;	/* recorded by the caller */
-	return sys_chown(fd, "", uid, gid);
+	return perm_chown(s, fd, "", uid, gid);
 }
 
 static int set_times(int fd, unsigned valid, const struct lam_attr *attr)

@@ -24,9 +24,11 @@ struct copyup {
 	bool has_origin;
 	struct fh origin;
 	char key[INDEX_NAME_MAX + 1];	/* index entry; "" if not indexed */
+	struct fdent *data;		/* of the lower file's data, if it is its own; or NULL */
 	int fd;				/* of the copy; -1 for what is not opened */
 	char temp[32];			/* name in the work directory; "" for O_TMPFILE */
 	uint64_t ino;			/* of the copy */
+	uint32_t generation;		/* where its filesystem's handles need it */
 };
 
 static bool want_xattr(void *ctx, const char *name)
@@ -43,12 +45,9 @@ static bool want_xattr(void *ctx, const char *name)
 
 static int copy_owner(struct lam_stack *s, const struct statx *st, int to_fd, const char *to)
 {
-	int r;
-
 	if (st->stx_uid == s->self_uid && st->stx_gid == s->self_gid && !(st->stx_mode & S_ISGID))
 		return 0;	/* what was created is ours already */
-	r = sys_chown(to_fd, to, st->stx_uid, st->stx_gid);
-	return r == -EINVAL ? -EOVERFLOW : r;	/* an id without a mapping here, as the kernel says it */
+	return perm_chown(s, to_fd, to, st->stx_uid, st->stx_gid);
 }
 
 static int copy_override(struct lam_stack *s, struct node *n, const struct statx *st, int to_fd,
@@ -67,19 +66,19 @@ static int copy_override(struct lam_stack *s, struct node *n, const struct statx
 	return r < 0 ? r : perm_override_store(s, to_fd, to, &a);
 }
 
-/* Flags and project id need real descriptors of both; most files have neither. */
-static void copy_fileattr(const char *from, int from_fd, const char *to, int to_fd)
+/* Flags and project id need real descriptors of both; a file's are open already. */
+static void copy_fileattr(const struct copyup *c, int to_fd, const char *to)
 {
-	CLEANUP_CLOSE int in = sys_openat(from_fd, *from ? from : ".",
-					  O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
-	CLEANUP_CLOSE int out = -1;
+	const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+	CLEANUP_CLOSE int own_in = -1, own_out = -1;
+	int in = c->data ? c->data->fd : -1, out = to_fd;
 
 	if (in < 0)
-		return;
+		in = own_in = sys_openat(c->from.dirfd, *c->from.name ? c->from.name : ".", flags, 0);
 	if (*to)
-		out = sys_openat(to_fd, to, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
-	if (out >= 0 || !*to)
-		(void)sys_copy_fileattr(in, *to ? out : to_fd);	/* what upper cannot hold is lost, as documented */
+		out = own_out = sys_openat(to_fd, to, flags, 0);
+	if (in >= 0 && out >= 0)
+		(void)sys_copy_fileattr(in, out);	/* what upper cannot hold is lost, as documented */
 }
 
 static int set_protattr(struct copyup *c, int to_fd, const char *to)
@@ -99,38 +98,44 @@ static int set_protattr(struct copyup *c, int to_fd, const char *to)
 	return ovl_set(c->s, to_fd, to, "protattr", value, len);
 }
 
-/* Everything but data.  The order matters: changing the owner clears set-uid bits and capabilities,
- * changing the mode changes the ACL's mask, anything changes the times. */
-static int copy_meta(struct copyup *c, int to_fd, const char *to)
+/* What marks the copy as one, in the overlay's own attributes. */
+static int set_marks(struct copyup *c, int to_fd, const char *to)
 {
 	struct lam_stack *s = c->s;
-	uint32_t type = c->st.stx_mode & S_IFMT;
-	struct timespec ts[2];
-	int r;
+	int r = set_protattr(c, to_fd, to);
 
-	if (s->layers[LAYER_UPPER].override_name) {
-		r = copy_override(s, c->n, &c->st, to_fd, to);
-	} else {
-		r = copy_owner(s, &c->st, to_fd, to);
-		if (r == 0 && type != S_IFLNK)
-			r = sys_chmod(to_fd, to, c->st.stx_mode & 07777u);
-	}
-	if (r < 0)
-		return r;
-	if (!s->no_xattr) {
-		r = sys_copy_xattrs(c->from.dirfd, c->from.name, to_fd, to, want_xattr, s);
-		if (r < 0)
-			return r;
-	}
-	if (type == S_IFREG || type == S_IFDIR)
-		copy_fileattr(c->from.name, c->from.dirfd, to, to_fd);
-	r = set_protattr(c, to_fd, to);
 	if (r == 0 && c->has_origin)
 		r = ovl_set(s, to_fd, to, "origin", c->origin.bytes, c->origin.len);
 	if (r == -EPERM || r == -EOPNOTSUPP)
 		r = 0;		/* user attributes on a symlink or device; an upper without any */
 	if (r == 0 && c->meta_only)
 		r = ovl_set(s, to_fd, to, "metacopy", "", 0);
+	if (r == 0 && c->key[0])
+		r = index_write_nlink(s, to_fd, to, c->st.stx_nlink, 1);
+	return r;
+}
+
+/* Everything but data.  The order matters: changing the owner clears set-uid bits and capabilities;
+ * the mode comes after the attributes, for some need write permission, and after the ACL, whose mask
+ * it agrees with; anything changes the times. */
+static int copy_meta(struct copyup *c, int to_fd, const char *to)
+{
+	struct lam_stack *s = c->s;
+	bool override = s->layers[LAYER_UPPER].override_name != NULL;
+	uint32_t type = c->st.stx_mode & S_IFMT;
+	struct timespec ts[2];
+	int r;
+
+	r = override ? copy_override(s, c->n, &c->st, to_fd, to) : copy_owner(s, &c->st, to_fd, to);
+	if (r == 0 && !s->no_xattr)
+		r = sys_copy_xattrs(c->from.dirfd, c->from.name, to_fd, to, want_xattr, s);
+	if (r < 0)
+		return r;
+	if (type == S_IFREG || type == S_IFDIR)
+		copy_fileattr(c, to_fd, to);
+	r = set_marks(c, to_fd, to);
+	if (r == 0 && !override && type != S_IFLNK)
+		r = sys_chmod(to_fd, to, c->st.stx_mode & 07777u);
 	if (r < 0)
 		return r;
 	ts[0] = (struct timespec){ .tv_sec = c->st.stx_atime.tv_sec, .tv_nsec = c->st.stx_atime.tv_nsec };
@@ -140,10 +145,25 @@ static int copy_meta(struct copyup *c, int to_fd, const char *to)
 
 /* ---- The copy, out of sight ---- */
 
+/* The data must be there before the name is: never may a crash leave the name of an empty file.  Where
+ * the filesystem keeps the order of what has reached the device, that it has is enough
+ * (docs/adr/0005-order-instead-of-fsync.md); elsewhere it has to be durable. */
+static int make_durable(const struct copyup *c)
+{
+	struct lam_stack *s = c->s;
+	bool data = c->size && !c->meta_only;
+	int r = -EOPNOTSUPP;
+
+	if (s->fsync == LAM_FSYNC_VOLATILE || (s->fsync == LAM_FSYNC_AUTO && !data))
+		return 0;
+	if (s->fsync == LAM_FSYNC_AUTO && s->upper_ordered)
+		r = sys_write_out(c->fd);
+	return r == -EOPNOTSUPP ? sys_fsync(c->fd) : r;
+}
+
 static int make_file(struct copyup *c)
 {
 	struct lam_stack *s = c->s;
-	CLEANUP_CLOSE int in = -1;
 	struct fdent *e = NULL;
 	uint64_t copied = 0;
 	int r;
@@ -163,15 +183,15 @@ static int make_file(struct copyup *c)
 		if (r < 0)
 			return r;
 		r = sys_copy_data(e->fd, c->fd, c->size, c->call ? c->call->cancelled : NULL, &copied);
-		fdcache_put(&s->fds, e);
 		atomic_fetch_add(&s->stat_copyup_bytes, copied);
 	}
-	if (r == 0)
+	if (r == 0) {
+		c->data = c->n->flags & NF_METACOPY ? NULL : e;
 		r = copy_meta(c, c->fd, "");
-	if (r == 0 && s->fsync != LAM_FSYNC_VOLATILE &&
-	    (s->fsync == LAM_FSYNC_STRICT || (c->size && !c->meta_only)))
-		r = sys_fsync(c->fd);
-	return r;
+		c->data = NULL;
+	}
+	fdcache_put(&s->fds, e);
+	return r < 0 ? r : make_durable(c);
 }
 
 static int make_symlink(struct copyup *c)
@@ -307,6 +327,7 @@ static int become_upper(struct copyup *c, struct node *parent, const char *name,
 	n->layer = LAYER_UPPER;
 	mutex_unlock(&n->lock);
 	fdcache_drop(&s->fds, &n->fde);
+	uppermap_note(s, n, c->ino, c->generation);
 	if (parent)
 		dirlist_note_upper(s, parent, name, node_mode_type(n), false);
 	atomic_fetch_add(&s->stat_copyups, 1);
@@ -339,7 +360,7 @@ static int publish_names(struct copyup *c, struct node *parent, const char *name
 	if (r < 0)
 		return r;
 	r = sys_statx(e->fd, "", &before);
-	if (r == 0 && c->has_origin && c->origin.len)
+	if (r == 0 && c->has_origin)
 		r = copyup_set_impure(s, parent);
 	if (r == 0 && c->key[0]) {
 		r = install(c, s->index_fd, c->key);
@@ -418,7 +439,7 @@ static int prepare_origin(struct copyup *c)
 	if (!dir && c->st.stx_nlink > 1 && !indexed)
 		return 0;	/* a hard link is broken: no claim to the old identity */
 	c->has_origin = true;
-	if (!fs || !fs->can_encode)
+	if (!fs || !fs->can_encode || (!fs->can_decode && fs->opaque_handles && !indexed))
 		return 0;	/* zero length: copied up from somewhere */
 	r = fsys_fh(s, fs, c->from.dirfd, c->from.name, false, &c->origin);
 	if (r < 0) {
@@ -454,17 +475,18 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 	mutex_lock(&n->lock);
 	adjust = n->extra ? n->extra->nlink_adjust : 0;
 	mutex_unlock(&n->lock);
-	c.st.stx_nlink = (uint32_t)((int64_t)c.st.stx_nlink + adjust);
+	if (adjust < 0)		/* a record on disk: at least this name is there */
+		c.st.stx_nlink = c.st.stx_nlink > (uint32_t)-adjust ? c.st.stx_nlink + (uint32_t)adjust : 1;
 	c.size = size < c.st.stx_size ? size : c.st.stx_size;
 	c.meta_only = !data && s->metacopy && S_ISREG(c.st.stx_mode) && c.st.stx_size &&
 		      !(n->flags & NF_DEAD);
 	r = S_ISREG(c.st.stx_mode) ? make_file(&c) : make_other(&c);
-	if (r == 0 && c.key[0])
-		r = c.temp[0] ? index_write_nlink(s, s->work_fd, c.temp, c.st.stx_nlink, 1)
-			      : index_write_nlink(s, c.fd, "", c.st.stx_nlink, 1);
 	if (r == 0) {
 		r = c.temp[0] ? sys_statx(s->work_fd, c.temp, &st) : sys_statx(c.fd, "", &st);
 		c.ino = st.stx_ino;
+		if (s->layers[LAYER_UPPER].fs->needs_generation)
+			c.generation = fsys_generation(s, s->layers[LAYER_UPPER].fs,
+						       c.temp[0] ? s->work_fd : c.fd, c.temp, NULL);
 	}
 	if (r == 0 && c.meta_only && !(n->flags & NF_METACOPY))
 		r = copyup_keep_data(s, n);
@@ -530,6 +552,8 @@ static int fill_metacopy(struct lam_stack *s, const struct lam_call *call, struc
 	r = sys_copy_data(e->fd, fd, size < st.stx_size ? size : st.stx_size,
 			  call ? call->cancelled : NULL, &copied);
 	fdcache_put(&s->fds, e);
+	if (r == 0 && size < st.stx_size)	/* or a crash would leave the old size with a hole in it */
+		r = sys_ftruncate(fd, size);
 	if (r == 0 && n_caps > 0)
 		r = sys_setxattr(fd, "", "security.capability", caps, (size_t)n_caps, 0);
 	ts[0] = (struct timespec){ .tv_sec = st.stx_atime.tv_sec, .tv_nsec = st.stx_atime.tv_nsec };
@@ -611,6 +635,13 @@ static int copyup_all(struct lam_stack *s, const struct lam_call *call, struct n
 		return 0;
 	if (s->read_only)
 		return -EROFS;
+	if (n->flags & NF_DETACHED && !node_is_upper(n) && !(n->flags & NF_DEAD)) {
+		/* Reached by a handle: its name must be known, or the copy would be nobody's. */
+		int r = resolve_connect(s, n);
+
+		if (r < 0)
+			return r;
+	}
 	for (;;) {
 		HELD(at, s);
 		bool own;

@@ -38,7 +38,10 @@ struct fsys {
 	bool uuid_unique;		/* no other filesystem of the stack has the same UUID */
 	bool can_encode;		/* name_to_handle_at works */
 	bool can_decode;		/* open_by_handle_at works for every kind of object */
+	bool can_decode_dirs;		/* ... for directories: without privilege, our own */
 	bool tmpfs;			/* handles have tmpfs's layout */
+	bool needs_generation;		/* a handle with generation 0 is not taken for any */
+	bool opaque_handles;		/* handles of a layout that is not known */
 	int handle_type;		/* of its handles; -1 if none */
 	uint8_t uuid[FH_UUID_LEN];
 	int mount_fd;			/* for open_by_handle_at; a layer's root, borrowed */
@@ -166,7 +169,7 @@ uint64_t listing_hash(const char *name, size_t len);
 
 struct dir {
 	struct mutex lock;		/* RANK_DIR: the names in the directory and all below */
-	struct rdir *upper;		/* NULL until copied up; set under lock and node lock */
+	struct rdir *_Atomic upper;	/* NULL until copied up; set under the parent's lock and node lock */
 	struct rdir **lower;		/* topmost first; fixed */
 	uint16_t n_lower;
 	uint16_t lookups;		/* without a listing so far */
@@ -199,7 +202,6 @@ struct node_extra {
 #define NF_NAME_GONE 0x0100u	/* the name on record is removed; others exist */
 #define NF_TMPFILE 0x0200u	/* made by O_TMPFILE, never named */
 #define NF_BY_NAME 0x1000u	/* the id is made from the place, not from an inode */
-#define NF_UNHASHED 0x0800u	/* not in the table any more; RANK_TABLE */
 #define NF_PROTATTR 0x0400u	/* upper object with immutable or append-only marks */
 
 struct node {
@@ -254,7 +256,8 @@ struct lam_stack {
 	bool no_acl, no_xattr, static_nlink;
 	enum lam_fsync fsync;
 	bool ino32;
-	bool upper_tmpfile, upper_rename_wh, upper_xattr, upper_char_wh, upper_handles;
+	bool upper_tmpfile, upper_rename_wh, upper_exchange, upper_xattr, upper_char_wh, upper_handles;
+	bool upper_ordered;		/* what reached the device before a change is durable before it */
 	bool can_switch_ids;
 	uid_t self_uid;
 	gid_t self_gid;
@@ -279,7 +282,6 @@ struct lam_stack {
 	bool whiteout_link;		/* hard links of whiteouts work */
 
 	struct mutex rename_lock;	/* RANK_RENAME */
-	struct mutex index_lock;	/* RANK_INDEX: read-change-write of nlink, index entries */
 	struct mutex copyup_lock;	/* RANK_LEAF: NF_COPYING */
 	struct cond copyup_cond;
 
@@ -298,8 +300,8 @@ struct lam_stack {
 	struct user users[4];
 	_Atomic unsigned n_users;
 
-	struct originmap *origins;	/* built on the first cold need; resolve.c */
-	struct mutex origins_lock;
+	struct uppermap *uppermap;	/* made on the first cold need; origins_lock */
+	struct mutex origins_lock;	/* RANK_MAP */
 
 	_Atomic uint64_t stat_copyups, stat_copyup_bytes, stat_whiteouts, stat_orphans;
 	_Atomic uint64_t stat_nodes, stat_node_bytes;
@@ -446,6 +448,8 @@ uint64_t node_id_of_found(struct lam_stack *s, const struct found *f, uint32_t *
 /* Make D's listing if it is due (or NOW); 0 with d->dir->listing set or NULL (too big). Lock held. */
 int dirlist_build(struct lam_stack *s, struct node *d, bool now);
 void dirlist_drop_locked(struct lam_stack *s, struct node *d);
+/* The same for a node that nobody refers to any more; without its lock. */
+void dirlist_drop_last(struct lam_stack *s, struct node *d);
 void dirlist_touch(struct lam_stack *s, struct listing *l);
 void dirlist_resized(struct lam_stack *s, struct listing *l, ssize_t delta);
 /* Keep D's listing in step.  Lock held. */
@@ -514,8 +518,10 @@ int work_whiteout_over(struct lam_stack *s, int dirfd, const char *name);
 int work_whiteout_exchange(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
 /* Remove a whiteout, of either kind. */
 int work_unwhiteout(struct lam_stack *s, int dirfd, const char *name, bool dot_wh);
-/* A whiteout in the work directory under a temporary name. */
-int work_whiteout_temp(struct lam_stack *s, char out[32]);
+/* Put TEMP of the work directory in place of NAME, which goes to the work directory as the new TEMP. */
+int work_replace(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
+/* Make a whiteout under NAME itself one of the kind `.wh.NAME`. */
+int work_whiteout_to_dot(struct lam_stack *s, int dirfd, const char *name);
 /* Move a name out of sight: kept as an orphan of node N, which is in use. */
 int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name, bool leave_whiteout);
 void work_orphan_name(uint64_t id, char out[32]);
@@ -542,6 +548,7 @@ struct drop {
 	bool in_use;			/* some client refers to the object */
 	bool last;			/* no name will be left */
 	uint32_t names;			/* visible ones before; not for directories */
+	uint32_t upper_nlink;		/* of an indexed inode whose name is only below; else 0 */
 	char key[INDEX_NAME_MAX + 1];	/* of the index, where it has to be told; "" otherwise */
 };
 int drop_begin(struct lam_stack *s, struct node *d, const char *name, const struct found *f,
@@ -560,6 +567,12 @@ int rename_set_redirect(struct lam_stack *s, struct node *n, bool same_parent);
 
 /* perm.c */
 int perm_to_outside(struct lam_stack *s, uint32_t uid, uint32_t gid, uint32_t *ruid, uint32_t *rgid);
+/* Change the owner in the layer; what the server may not change and nobody is shown stays as it is. */
+int perm_chown(struct lam_stack *s, int fd, const char *name, uint32_t uid, uint32_t gid);
+/* Set or remove an attribute of an object of ours whose mode forbids it to an ordinary user. */
+int perm_setxattr(struct lam_stack *s, int fd, const char *name, const char *attr, const void *value,
+		  size_t size, int flags);
+int perm_removexattr(struct lam_stack *s, int fd, const char *name, const char *attr);
 /* Who owns what CALL makes. */
 void perm_creator(struct lam_stack *s, const struct lam_call *call, uint32_t *ruid, uint32_t *rgid);
 void perm_to_inside(struct lam_stack *s, struct lam_attr *attr);
@@ -576,8 +589,23 @@ int data_fd(struct lam_stack *s, struct node *n, bool write, struct fdent **ret)
 /* resolve.c */
 void nodes_sweep(struct lam_stack *s);
 int resolve_id(struct lam_stack *s, uint64_t id, struct node **ret);
-void resolve_destroy(struct lam_stack *s);
-int resolve_note_origin(struct lam_stack *s, struct node *n);
+/* Find a name for a node that is known by handle only.  -ESTALE if it has none. */
+int resolve_connect(struct lam_stack *s, struct node *n);
+
+/* uppermap.c */
+typedef int (*walk_fn)(void *ctx, int dirfd, const struct sys_dirent *de);
+/* Every name of a layer, directory by directory; needs decodable handles. */
+int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx);
+/* Whether upper has an inode with this number: 1, 0 or -errno. */
+int uppermap_has(struct lam_stack *s, uint64_t ino, uint32_t *ret_generation);
+/* The upper inode that came from ID: 1, 0 or -errno. */
+int uppermap_origin(struct lam_stack *s, uint64_t id, uint64_t *ret_ino, uint32_t *ret_generation);
+/* A directory of upper whose identity the map does not know yet; false: there is none (left). */
+bool uppermap_next_dir(struct lam_stack *s, struct sys_handle *ret);
+int uppermap_lower_generation(struct lam_stack *s, uint64_t ino, uint32_t *ret);
+/* N is in upper from now on. */
+void uppermap_note(struct lam_stack *s, const struct node *n, uint64_t ino, uint32_t generation);
+void uppermap_destroy(struct lam_stack *s);
 
 /* A node held for the length of a scope. */
 struct held {

@@ -18,22 +18,29 @@ struct creation {
 	uint32_t uid, gid;		/* in the layer's terms */
 	int fd;				/* of a new regular file */
 	bool override;
+	bool entered;			/* acting as the caller */
 };
 
 /* Act as the caller for one creation, so that owner, group and mode are right from the start. */
 static int enter(struct creation *c)
 {
+	int r;
+
 	perm_thread_init();
 	sys_umask((mode_t)(c->o->call->cred.umask & 0777u));
 	if (!c->s->can_switch_ids || c->override)
 		return 0;
-	return sys_creds_enter(c->uid, c->gid);
+	r = sys_creds_enter(c->uid, c->gid);
+	c->entered = r == 0;
+	/* Ids that are not to be had here, and that nobody is shown: the server's own do as well. */
+	return (r == -EINVAL || r == -EPERM) && c->s->squash_uid && c->s->squash_gid ? 0 : r;
 }
 
 static void leave(struct creation *c)
 {
-	if (c->s->can_switch_ids && !c->override)
+	if (c->entered)
 		sys_creds_leave();
+	c->entered = false;
 	sys_umask(0);
 }
 
@@ -84,6 +91,8 @@ static int make(struct creation *c, int dirfd, const char *name)
 				      .rdev_minor = c->o->minor };
 
 		r = perm_override_store(c->s, dirfd, name, &a);
+		if (r < 0)
+			(void)(type == S_IFDIR ? sys_rmdir(dirfd, name) : sys_unlink(dirfd, name));
 	}
 	return r;
 }
@@ -161,7 +170,7 @@ static int create_over(struct creation *c)
 	if (dir) {
 		r = ovl_set(s, s->work_fd, temp, "opaque", "y", 1);
 		if (r == 0)
-			r = sys_rename(s->work_fd, temp, c->dir->fd, c->name, RENAME_EXCHANGE);
+			r = work_replace(s, c->dir->fd, c->name, temp);
 		if (r == 0)
 			(void)sys_unlink(s->work_fd, temp);	/* the whiteout; else at the next mount */
 	} else {
@@ -253,6 +262,7 @@ static int adopt(struct creation *c, struct lam_entry *ret)
 		return r;
 	entry.id = n->id;
 	entry.generation = n->generation;
+	uppermap_note(s, n, n->real_ino, n->generation);
 	if (c->fd >= 0) {
 		struct fdent *e = fdcache_add(&s->fds, &n->fde, TAKE_FD(c->fd), true);
 

@@ -182,6 +182,9 @@ static void shrink(struct lam_stack *s, struct listing *keep)
 					d = l->node;
 					TAILQ_REMOVE(&s->listings, l, lru);
 					s->listings_bytes -= l->bytes;
+					/* Before the list is let go: then the node may. */
+					d->dir->listing = NULL;
+					mutex_unlock(&d->dir->lock);
 					break;
 				}
 			}
@@ -189,8 +192,6 @@ static void shrink(struct lam_stack *s, struct listing *keep)
 		mutex_unlock(&s->listings_lock);
 		if (!d)
 			return;
-		d->dir->listing = NULL;
-		mutex_unlock(&d->dir->lock);
 		listing_free(l);
 	}
 }
@@ -237,6 +238,22 @@ void dirlist_drop_locked(struct lam_stack *s, struct node *d)
 	mutex_unlock(&s->listings_lock);
 	d->dir->listing = NULL;
 	listing_free(l);
+}
+
+void dirlist_drop_last(struct lam_stack *s, struct node *d)
+{
+	struct listing *l;
+
+	mutex_lock(&s->listings_lock);	/* against shrink(), the only one who may still know it */
+	l = d->dir->listing;
+	if (l) {
+		TAILQ_REMOVE(&s->listings, l, lru);
+		s->listings_bytes -= l->bytes;
+		d->dir->listing = NULL;
+	}
+	mutex_unlock(&s->listings_lock);
+	if (l)
+		listing_free(l);
 }
 
 void dirlist_touch(struct lam_stack *s, struct listing *l)

@@ -109,6 +109,8 @@ uint64_t id_real_ino(struct lam_stack *s, uint64_t id, struct fsys **ret_fs)
 	uint64_t low = id & ID_INO_MASK;
 
 	*ret_fs = NULL;
+	if (id >> 63)
+		return 0;
 	for (unsigned i = 0; i < n; i++) {
 		struct fsys *fs = &s->filesystems[i];
 
@@ -166,6 +168,34 @@ struct fsys *fsys_by_uuid(struct lam_stack *s, const uint8_t uuid[FH_UUID_LEN])
 	return NULL;
 }
 
+/* Filesystems whose handles hold the inode number where fid_inode() looks for it.  Types of handles are no
+ * proof: FUSE uses the number that xfs has. */
+static bool known_layout(uint64_t f_type)
+{
+	switch (f_type) {
+	case 0xef53:		/* ext2, ext3, ext4 */
+	case 0x58465342:	/* xfs */
+	case 0x9123683e:	/* btrfs */
+	case TMPFS_TYPE:
+	case 0xf2f52010:	/* f2fs */
+		return true;
+	default:
+		return false;
+	}
+}
+
+#define XFS_HANDLE 0x81
+
+/* Whether xfs tells the generation of an inode by number, which only root may ask. */
+static bool xfs_tells(int root_fd, const struct sys_handle *h)
+{
+	uint32_t generation;
+	uint64_t ino;
+
+	return fid_inode(h->type, h->fid, h->len, false, &ino, &generation) == 0 &&
+	       sys_xfs_generation(root_fd, ino, &generation) == 0;
+}
+
 static void probe_handles(struct fsys *fs, int root_fd)
 {
 	struct sys_handle h;
@@ -176,11 +206,13 @@ static void probe_handles(struct fsys *fs, int root_fd)
 		return;
 	fs->handle_type = h.type;
 	fs->can_encode = true;
-	fd = sys_open_by_handle(root_fd, &h, O_PATH);
+	fd = sys_open_by_handle(root_fd, &h, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return;
 	sys_close(fd);
+	fs->can_decode_dirs = true;
 	fs->can_decode = sys_init_ns_capable(CAP_DAC_READ_SEARCH);
+	fs->needs_generation = fs->tmpfs || (h.type == XFS_HANDLE && !xfs_tells(root_fd, &h));
 }
 
 /* The index an earlier mount gave to the filesystem with this key, or a new one. */
@@ -268,7 +300,10 @@ struct fsys *fsys_add(struct lam_stack *s, int root_fd, const struct statx *st)
 	fs->dev = statx_dev(st);
 	fs->mount_fd = root_fd;
 	fs->has_uuid = sys_fs_uuid(root_fd, fs->uuid) == 0;
-	fs->tmpfs = !sys_statfs(root_fd, &sf) && sf.f_type == TMPFS_TYPE;
+	if (!sys_statfs(root_fd, &sf)) {
+		fs->tmpfs = sf.f_type == TMPFS_TYPE;
+		fs->opaque_handles = !known_layout((uint64_t)sf.f_type);
+	}
 	fs->table = inotable_new();
 	probe_handles(fs, root_fd);
 	make_key(fs, root_fd, key);
@@ -319,7 +354,7 @@ uint32_t fsys_generation(struct lam_stack *s, struct fsys *fs, int fd, const cha
 		return 0;
 	if (!ret)
 		ret = &h;
-	if (fid_inode(ret->type, ret->fid, ret->len, fs->tmpfs, &ino, &generation) < 0)
+	if (fs->opaque_handles || fid_inode(ret->type, ret->fid, ret->len, fs->tmpfs, &ino, &generation) < 0)
 		return 0;
 	return generation;
 }

@@ -28,7 +28,7 @@ int index_stat(struct lam_stack *s, const char *name, struct statx *st)
 {
 	int r = sys_statx(s->index_fd, name, st);
 
-	if (r == -ENOENT)
+	if (r == -ENOENT || r == -ENAMETOOLONG)	/* a handle too long to have an entry */
 		return 0;
 	return r < 0 ? r : 1;
 }

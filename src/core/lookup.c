@@ -42,6 +42,7 @@ struct walk {
 	struct found *f;
 	char *path;			/* the name to look for below, or an absolute path; owned */
 	bool absolute;			/* PATH starts at the roots of the layers */
+	size_t prefix;			/* bytes of PATH before the part that is looked at */
 	bool redirected;		/* PATH is not the name asked for */
 	bool stop;
 	bool want_data;			/* the object is found; its data is still looked for */
@@ -50,14 +51,35 @@ struct walk {
 	uint16_t last_layer;		/* where the walk has come to */
 };
 
+/* Whether a file is on record as one that was born where it lies and has no mark but protattr: then its
+ * attributes need not be read again.  A whiteout is never on record. */
+static bool known_plain(struct lam_stack *s, uint16_t layer, const struct statx *st, bool *ret_protattr)
+{
+	const uint16_t marked = NF_METACOPY | NF_DEAD | NF_INDEXED | NF_ORIGIN | NF_BY_NAME;
+	struct fsys *fs = s->watch_lower ? NULL : fsys_by_dev(s, statx_dev(st));
+	struct node *n = fs ? node_find(s, id_make(s, fs, st->stx_ino, layer == LAYER_UPPER)) : NULL;
+	bool plain;
+
+	if (!n)
+		return false;
+	mutex_lock(&n->lock);	/* another thread may be filling it */
+	plain = n->type == S_IFREG >> 12 && n->layer == layer && n->real_ino == st->stx_ino &&
+		!(n->flags & marked);
+	*ret_protattr = n->flags & NF_PROTATTR;
+	mutex_unlock(&n->lock);
+	node_put(s, n);
+	return plain;
+}
+
 bool lookup_is_whiteout(struct lam_stack *s, uint16_t layer, int dirfd, const char *name,
 			const struct statx *st)
 {
+	bool protattr;
 	struct ovl_xattrs x;
 
 	if (S_ISCHR(st->stx_mode))
 		return st->stx_rdev_major == 0 && st->stx_rdev_minor == 0;
-	if (!S_ISREG(st->stx_mode) || st->stx_size != 0)
+	if (!S_ISREG(st->stx_mode) || st->stx_size != 0 || known_plain(s, layer, st, &protattr))
 		return false;
 	return ovl_scan(s, layer, dirfd, name, &x) == 0 && x.whiteout;
 }
@@ -95,10 +117,12 @@ static int add_lower(struct walk *w, struct rdir *r)
 	return 0;
 }
 
-/* Follow the redirect of NAME: PATH for the layers below. */
+/* Follow the redirect of NAME: PATH for the layers below.  On an absolute path a relative one takes the
+ * place of NAME there. */
 static int take_redirect(struct walk *w, int dirfd, const char *name, const char *rest)
 {
 	CLEANUP_FREE char *redirect = NULL;
+	size_t prefix = w->absolute ? w->prefix : 0;
 	char *path;
 	int r;
 
@@ -110,10 +134,14 @@ static int take_redirect(struct walk *w, int dirfd, const char *name, const char
 	r = ovl_get_redirect(w->s, dirfd, name, &redirect);
 	if (r < 0)
 		return r == -ENODATA ? 0 : r;
-	path = malloc(strlen(redirect) + strlen(rest) + 2);
+	if (*redirect == '/')
+		prefix = 0;
+	path = malloc(prefix + strlen(redirect) + strlen(rest) + 2);
 	if (!path)
 		return -ENOMEM;
-	strcpy(path, redirect);
+	if (prefix)
+		memcpy(path, w->path, prefix);
+	strcpy(path + prefix, redirect);
 	if (*rest) {
 		strcat(path, "/");
 		strcat(path, rest);
@@ -233,6 +261,24 @@ static int take_dir(struct walk *w, struct rdir *parent, int parent_fd, const ch
 	return res;
 }
 
+/* The number of an inode whose handle only its filesystem understands (FUSE, another overlay). */
+static int origin_by_decoding(const struct fsys *fs, const struct fh_view *v, uint64_t *ret_ino)
+{
+	struct sys_handle h = { .type = v->type, .len = (unsigned)v->fid_len };
+	CLEANUP_CLOSE int fd = -1;
+	struct stat st;
+	int r;
+
+	if (v->fid_len > sizeof(h.fid))
+		return -EINVAL;
+	memcpy(h.fid, v->fid, v->fid_len);
+	fd = sys_open_by_handle(fs->mount_fd, &h, O_PATH);
+	r = fd < 0 ? fd : sys_stat(fd, "", &st);
+	if (r == 0)
+		*ret_ino = st.st_ino;
+	return r;
+}
+
 /* What an origin says, if its filesystem is one of ours.  -ENODATA otherwise. */
 int lookup_origin(struct lam_stack *s, const struct fh *fh, struct found *f)
 {
@@ -245,12 +291,45 @@ int lookup_origin(struct lam_stack *s, const struct fh *fh, struct found *f)
 	fs = fsys_by_uuid(s, v.uuid);
 	if (!fs || v.path_upper || v.type != fs->handle_type)
 		return -ENODATA;
-	r = fid_inode(v.type, v.fid, v.fid_len, fs->tmpfs, &f->origin_ino, &f->origin_generation);
+	r = fs->opaque_handles
+		    ? origin_by_decoding(fs, &v, &f->origin_ino)
+		    : fid_inode(v.type, v.fid, v.fid_len, fs->tmpfs, &f->origin_ino, &f->origin_generation);
 	if (r < 0)
 		return -ENODATA;
 	f->origin_fs = fs;
 	f->origin_known = true;
 	return 0;
+}
+
+/* The origin of an upper file whose handle cannot be opened: the lower object of this very name, if it
+ * has that handle. */
+static int origin_by_name(struct walk *w, const char *name, const struct fh *origin)
+{
+	struct lam_stack *s = w->s;
+	struct dir *dir = w->d->dir;
+
+	for (unsigned i = 0; i < dir->n_lower; i++) {
+		struct fsys *fs = s->layers[dir->lower[i]->layer].fs;
+		struct statx st;
+		struct fdent *e;
+		struct fh fh;
+		int r;
+
+		if (!fs->opaque_handles || rdir_open(s, dir->lower[i], &e) < 0)
+			continue;
+		r = fsys_fh(s, fs, e->fd, name, false, &fh);
+		if (r == 0)
+			r = sys_statx(e->fd, name, &st);
+		fdcache_put(&s->fds, e);
+		if (r < 0 || !fh_equal(&fh, origin))
+			continue;
+		w->f->origin_fs = fs;
+		w->f->origin_ino = st.stx_ino;
+		w->f->origin_generation = 0;
+		w->f->origin_known = true;
+		return 0;
+	}
+	return -ENODATA;
 }
 
 /* Origin, index and nlink of an upper file. */
@@ -266,7 +345,7 @@ static int take_upper_origin(struct walk *w, int dirfd, const char *name, const 
 	r = ovl_get_origin(s, dirfd, name, &fh);
 	if (r < 0)
 		return r == -ENODATA ? 0 : r;
-	if (lookup_origin(s, &fh, f) < 0)
+	if (lookup_origin(s, &fh, f) < 0 && origin_by_name(w, name, &fh) < 0)
 		return 0;
 	if (!x->nlink || s->index_fd < 0)
 		return 0;
@@ -310,7 +389,9 @@ static int take_file(struct walk *w, struct rdir *parent, int dirfd, const char 
 		w->stop = true;
 		return 0;
 	}
-	if (parent->layer != s->n_lower) {	/* in the lowest layer no mark has a meaning */
+	/* In the lowest layer no mark has a meaning. */
+	if (parent->layer != s->n_lower &&
+	    (w->want_data || !known_plain(s, parent->layer, st, &x.protattr))) {
 		r = ovl_scan(s, parent->layer, dirfd, name, &x);
 		if (r < 0)
 			return r;
@@ -349,11 +430,14 @@ static int look(struct walk *w, struct rdir *parent, const char *name)
 	struct lam_stack *s = w->s;
 	struct fdent *e;
 	struct statx st;
-	int r = rdir_open(s, parent, &e);
+	int r;
 
+	w->last_layer = parent->layer;
+	if (strlen(name) > LAM_NAME_MAX)	/* of a redirect; some filesystems have longer names */
+		return 0;
+	r = rdir_open(s, parent, &e);
 	if (r < 0)
 		return r;
-	w->last_layer = parent->layer;
 	r = sys_statx(e->fd, name, &st);
 	if (r == -ENOENT || r == -ENAMETOOLONG) {
 		r = has_dot_wh(s, parent, e->fd, name);
@@ -436,6 +520,7 @@ static int look_path(struct walk *w, uint16_t layer)
 		memcpy(name, part, part_len);
 		name[part_len] = '\0';
 		rest = part + part_len;
+		w->prefix = strlen(w->path) - strlen(part);	/* an earlier part may be redirected */
 		while (*rest == '/')
 			rest++;
 		if (!*rest) {

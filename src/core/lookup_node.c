@@ -162,20 +162,27 @@ static bool still_there(struct lam_stack *s, struct node *n)
 	return node_statx(s, n, &st) == 0;
 }
 
-static void replace_upper_dir(struct lam_stack *s, struct node *n, struct found *f)
+/* Another upper part than before: made by somebody else.  Whoever holds the directory's lock may be using
+ * the old one, and has to be let finish: then the lookup is to be repeated. */
+static int replace_upper_dir(struct lam_stack *s, struct node *n, struct found *f)
 {
 	struct rdir *old;
 
+	if (!mutex_trylock(&n->dir->lock))
+		return -ESTALE;
+	dirlist_drop_locked(s, n);
 	mutex_lock(&n->lock);
 	old = n->dir->upper;
 	n->dir->upper = TAKE_PTR(f->upper);
 	n->layer = LAYER_UPPER;
 	n->real_ino = n->dir->upper->ino;
 	mutex_unlock(&n->lock);
+	mutex_unlock(&n->dir->lock);
 	rdir_put(s, old);
+	return 0;
 }
 
-/* A known node, seen again.  0; 1 if what was found is really another object that only claims the same
+/* A known node, seen again.  0, -ESTALE; 1 if what was found is really another object that only claims the same
  * origin (a copy of upper's tree made with its attributes). */
 static int refresh_node(struct lam_stack *s, struct node *n, struct found *f)
 {
@@ -197,12 +204,17 @@ static int refresh_node(struct lam_stack *s, struct node *n, struct found *f)
 			return 0;
 		if (upper && still_there(s, n))
 			return 1;
-		replace_upper_dir(s, n, f);
+		return replace_upper_dir(s, n, f);
+	}
+	mutex_lock(&n->lock);
+	if (f->layer != LAYER_UPPER) {
+		/* Upper's part, if the node has one, was made since.  One that was resolved from its
+		 * number did not know its layer. */
+		if (n->layer != LAYER_UPPER)
+			n->layer = f->layer;
+		mutex_unlock(&n->lock);
 		return 0;
 	}
-	if (f->layer != LAYER_UPPER)
-		return 0;	/* upper's part, if the node has one, was made since */
-	mutex_lock(&n->lock);
 	same = n->layer == LAYER_UPPER && n->real_ino == f->st.stx_ino;
 	mutex_unlock(&n->lock);
 	if (same)
@@ -219,6 +231,17 @@ static int refresh_node(struct lam_stack *s, struct node *n, struct found *f)
 	return 0;
 }
 
+/* The id of what shares its origin with another object. */
+static uint64_t id_of_other(struct lam_stack *s, const struct node *d, const char *name, struct found *f)
+{
+	log_info("%s has the same origin as another object: it gets an inode of its own", QUOTE(name));
+	if (f->n_lower && !f->upper) {
+		f->by_name = true;
+		return id_of_name(s, s->layers[f->lower[0]->layer].fs, d, name);
+	}
+	return id_make(s, s->layers[LAYER_UPPER].fs, f->upper ? f->upper->ino : f->st.stx_ino, true);
+}
+
 int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, struct found *f,
 		       struct node **ret)
 {
@@ -226,7 +249,7 @@ int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, st
 	uint32_t generation = 0;
 	struct node *n;
 	bool is_new;
-	int r = 0;
+	int r = 0, seen = 0;
 
 	if (!id)
 		return -EMFILE;
@@ -236,27 +259,34 @@ int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, st
 		node_put(s, n);
 		n = NULL;
 	}
-	if (n && n->type != f->type >> 12) {	/* the origin's number was used again */
+	if (n && n->type != f->type >> 12) {
 		node_put(s, n);
 		n = NULL;
-		f->origin_known = false;
-		id = id_make(s, fs_of(s, &f->st, f->layer), f->st.stx_ino, f->layer == LAYER_UPPER);
-	} else if (n && refresh_node(s, n, f) > 0) {
-		node_put(s, n);
-		n = NULL;
-		log_info("%s has the same origin as another object: it gets an inode of its own",
-			 QUOTE(name));
-		if (f->n_lower && !f->upper) {
-			f->by_name = true;
-			id = id_of_name(s, s->layers[f->lower[0]->layer].fs, d, name);
-		} else {
-			id = id_make(s, s->layers[LAYER_UPPER].fs,
-				     f->upper ? f->upper->ino : f->st.stx_ino, true);
+		if (f->origin_known) {	/* the origin's number was used again: no claim to it */
+			f->origin_known = false;
+			id = id_of(s, d, name, f);
+			if (!id)
+				return -EMFILE;
 		}
+	} else if (n) {
+		seen = refresh_node(s, n, f);
+	}
+	if (seen < 0) {
+		node_put(s, n);
+		return seen;
+	}
+	if (seen > 0) {
+		node_put(s, n);
+		n = NULL;
+		id = id_of_other(s, d, name, f);
 	}
 	if (!n) {
 		generation = generation_of(s, d, name, f);
 		n = node_obtain(s, id, f->type, &is_new);
+		if (n && n->type != f->type >> 12) {	/* of an object that went behind our back */
+			node_put(s, n);
+			n = node_fresh(s, id, f->type, &is_new);
+		}
 		if (!n)
 			return -ENOMEM;
 		/* New nodes are made only under the lock of the directory that holds them, but one
@@ -271,6 +301,7 @@ int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, st
 	}
 	if (r == 0)
 		r = node_set_location(s, n, d, name);
+	n->flags &= (uint16_t)~NF_NAME_GONE;
 	if (r < 0) {
 		node_put(s, n);
 		return r;

@@ -10,6 +10,9 @@
 
 #include "base/hash.h"
 
+/* In a node's count of references: it is in no table, and goes with the last of them. */
+#define REFS_RETIRED (1u << 31)
+
 static struct node_shard *shard_of(struct lam_stack *s, uint64_t id)
 {
 	return &s->shards[hash_u64(id) >> 58];
@@ -71,11 +74,8 @@ static struct node *node_free(struct lam_stack *s, struct node *n)
 
 	atomic_fetch_sub(&s->stat_nodes, 1);
 	atomic_fetch_sub(&s->stat_node_bytes, node_size(n));
-	if (n->dir) {
-		mutex_lock(&n->dir->lock);	/* another thread may be taking the listing */
-		dirlist_drop_locked(s, n);
-		mutex_unlock(&n->dir->lock);
-	}
+	if (n->dir)
+		dirlist_drop_last(s, n);
 	fdcache_drop(&s->fds, &n->fde);
 	dir_free(s, n->dir);
 	extra_free(s, n->extra);
@@ -105,7 +105,7 @@ struct node *node_ref(struct node *n)
 {
 	uint32_t old = atomic_fetch_add_explicit(&n->refs, 1, memory_order_relaxed);
 
-	CHECK(old > 0);
+	CHECK((old & ~REFS_RETIRED) > 0);
 	return n;
 }
 
@@ -204,13 +204,12 @@ struct node *node_obtain(struct lam_stack *s, uint64_t id, uint32_t mode, bool *
 void node_put(struct lam_stack *s, struct node *n)
 {
 	while (n) {
-		/* Read before the reference goes: afterwards the node may be another thread's to free.
-		 * Whoever retires a node holds a reference, so the last one sees the flag. */
-		bool unhashed = n->flags & NF_UNHASHED;
+		/* The mark of a retired node is in the count itself: afterwards the node may be another
+		 * thread's to free, and before, somebody may be retiring it. */
 		uint32_t old = atomic_fetch_sub_explicit(&n->refs, 1, memory_order_acq_rel);
 
-		CHECK(old > 0);
-		if (old > 1 || !unhashed)
+		CHECK((old & ~REFS_RETIRED) > 0);
+		if (old != (REFS_RETIRED | 1))
 			return;
 		n = node_free(s, n);
 	}
@@ -226,7 +225,7 @@ void node_retire(struct lam_stack *s, struct node *n)
 		if (*link == n) {
 			*link = n->next;
 			sh->count--;
-			n->flags |= NF_UNHASHED;
+			atomic_fetch_or_explicit(&n->refs, REFS_RETIRED, memory_order_relaxed);
 			return;
 		}
 	}

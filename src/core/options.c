@@ -26,6 +26,8 @@ struct lam_options {
 	/* How the layers were given: the kernel does not let `lowerdir+` follow `lowerdir`. */
 	bool lowerdir_seen;
 	char *upper, *work;
+	bool squash_root, squash_uid, squash_gid;	/* as given */
+	uint32_t to_uid, to_gid;
 	char error[320];
 };
 
@@ -289,6 +291,15 @@ static int set_idmap(struct lam_options *o, const struct option *option, const c
 	return 0;
 }
 
+/* The ids named one by one go before root's, whatever the order of the options. */
+static void settle_squash(struct lam_options *o)
+{
+	o->config.squash_uid = o->squash_root || o->squash_uid;
+	o->config.squash_gid = o->squash_root || o->squash_gid;
+	o->config.squash_to_uid = o->squash_uid ? o->to_uid : 0;
+	o->config.squash_to_gid = o->squash_gid ? o->to_gid : 0;
+}
+
 static int set_squash_root(struct lam_options *o, const struct option *option, const char *value)
 {
 	bool on = false;
@@ -296,8 +307,8 @@ static int set_squash_root(struct lam_options *o, const struct option *option, c
 
 	if (r < 0)
 		return r;
-	o->config.squash_uid = o->config.squash_gid = on;
-	o->config.squash_to_uid = o->config.squash_to_gid = 0;
+	o->squash_root = on;
+	settle_squash(o);
 	return 0;
 }
 
@@ -308,8 +319,9 @@ static int set_squash_uid(struct lam_options *o, const struct option *option, co
 
 	if (r < 0)
 		return r;
-	o->config.squash_uid = true;
-	o->config.squash_to_uid = (uint32_t)n;
+	o->squash_uid = true;
+	o->to_uid = (uint32_t)n;
+	settle_squash(o);
 	return 0;
 }
 
@@ -320,8 +332,9 @@ static int set_squash_gid(struct lam_options *o, const struct option *option, co
 
 	if (r < 0)
 		return r;
-	o->config.squash_gid = true;
-	o->config.squash_to_gid = (uint32_t)n;
+	o->squash_gid = true;
+	o->to_gid = (uint32_t)n;
+	settle_squash(o);
 	return 0;
 }
 

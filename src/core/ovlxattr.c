@@ -144,7 +144,7 @@ int ovl_set(struct lam_stack *s, int dirfd, const char *name, const char *attr, 
 
 	if (!s->upper_xattr)
 		return -EOPNOTSUPP;
-	return sys_setxattr(dirfd, name, full_name(s, attr, full), value, size, 0);
+	return perm_setxattr(s, dirfd, name, full_name(s, attr, full), value, size, 0);
 }
 
 int ovl_remove(struct lam_stack *s, int dirfd, const char *name, const char *attr)
@@ -154,7 +154,7 @@ int ovl_remove(struct lam_stack *s, int dirfd, const char *name, const char *att
 
 	if (!s->upper_xattr)
 		return 0;
-	r = sys_removexattr(dirfd, name, full_name(s, attr, full));
+	r = perm_removexattr(s, dirfd, name, full_name(s, attr, full));
 	return r == -ENODATA ? 0 : r;
 }
 

@@ -60,6 +60,72 @@ void perm_to_inside(struct lam_stack *s, struct lam_attr *attr)
 	attr->gid = s->squash_gid ? s->squash_to_gid : one_inside(&s->gidmap, attr->gid);
 }
 
+/* ---- What an ordinary user may not do in the layers ---- */
+
+/* Whether nobody is shown the id, so that it does not matter which one the layer holds: all look alike,
+ * or this one and the server's own, which would take its place, both look like nobody's. */
+static bool is_hidden(const struct lam_idmap *map, bool squash, uint32_t id, uint32_t own)
+{
+	uint32_t inside;
+
+	return squash || (map->extents && !idmap_to_inside(map, id, &inside) &&
+			  !idmap_to_inside(map, own, &inside));
+}
+
+int perm_chown(struct lam_stack *s, int fd, const char *name, uint32_t uid, uint32_t gid)
+{
+	int r = sys_chown(fd, name, uid, gid);
+
+	if (r != -EPERM && r != -EINVAL && r != -EOVERFLOW)
+		return r;
+	if (r == -EINVAL)
+		r = -EOVERFLOW;	/* an id without a mapping here, as the kernel's overlayfs says it */
+	if (uid != UINT32_MAX && is_hidden(&s->uidmap, s->squash_uid, uid, s->self_uid)) {
+		uid = UINT32_MAX;
+		r = sys_chown(fd, name, uid, gid);
+	}
+	if (r < 0 && gid != UINT32_MAX && is_hidden(&s->gidmap, s->squash_gid, gid, s->self_gid))
+		r = sys_chown(fd, name, uid, UINT32_MAX);
+	return r == -EINVAL ? -EOVERFLOW : r;
+}
+
+/* Setting an attribute asks for write permission even of the owner. */
+static int change_xattr(int fd, const char *name, const char *attr, const void *value, size_t size,
+			int flags)
+{
+	return value ? sys_setxattr(fd, name, attr, value, size, flags)
+		     : sys_removexattr(fd, name, attr);
+}
+
+static int force_xattr(struct lam_stack *s, int fd, const char *name, const char *attr,
+		       const void *value, size_t size, int flags)
+{
+	int r = change_xattr(fd, name, attr, value, size, flags), back;
+	struct stat st;
+
+	if (r != -EACCES || sys_stat(fd, name, &st) < 0 || st.st_uid != s->self_uid ||
+	    st.st_mode & S_IWUSR || S_ISLNK(st.st_mode))
+		return r;
+	if (sys_chmod(fd, name, (st.st_mode & 07777u) | S_IWUSR) < 0)
+		return r;
+	r = change_xattr(fd, name, attr, value, size, flags);
+	back = sys_chmod(fd, name, st.st_mode & 07777u);
+	return r < 0 ? r : back;
+}
+
+int perm_setxattr(struct lam_stack *s, int fd, const char *name, const char *attr, const void *value,
+		  size_t size, int flags)
+{
+	return force_xattr(s, fd, name, attr, value ? value : "", size, flags);
+}
+
+int perm_removexattr(struct lam_stack *s, int fd, const char *name, const char *attr)
+{
+	return force_xattr(s, fd, name, attr, NULL, 0, 0);
+}
+
+/* ---- Owner and mode in an attribute ---- */
+
 /* Layers say by an attribute of their root that their objects carry overrides. */
 void perm_probe_layer(struct lam_stack *s, uint16_t layer)
 {
@@ -109,7 +175,7 @@ int perm_override_store(struct lam_stack *s, int dirfd, const char *name, const 
 				   .rdev_minor = attr->rdev_minor };
 	char value[OVERRIDE_STAT_MAX];
 	size_t len = override_stat_encode(&o, value);
-	int r = sys_setxattr(dirfd, name, s->layers[LAYER_UPPER].override_name, value, len, 0);
+	int r = perm_setxattr(s, dirfd, name, s->layers[LAYER_UPPER].override_name, value, len, 0);
 
 	/* Symlinks and other special files cannot carry user attributes: theirs stay as they are. */
 	return (r == -EPERM || r == -EOPNOTSUPP) && !S_ISREG(attr->mode) && !S_ISDIR(attr->mode) ? 0 : r;

@@ -62,13 +62,11 @@ int drop_begin(struct lam_stack *s, struct node *d, const char *name, const stru
 	}
 	/* An indexed inode whose name is only below: its count changes without a link being removed. */
 	if (n->flags & NF_INDEXED && !w.in_upper && !w.last) {
+		w.upper_nlink = f->st.stx_nlink;
 		mutex_lock(&n->lock);
 		if (n->extra && n->extra->index_name)
 			strcpy(w.key, n->extra->index_name);
 		mutex_unlock(&n->lock);
-		r = index_write_nlink(s, s->index_fd, w.key, w.names - 1, f->st.stx_nlink);
-		if (r < 0)
-			return r;
 	}
 	*ret = w;
 	return 0;
@@ -137,6 +135,10 @@ int drop_end(struct lam_stack *s, struct drop *w)
 	int r = 0;
 
 	if (!w->last) {
+		/* Only now: a count that is too low after a crash would make the last but one name the
+		 * last, and what is written through the other be lost. */
+		if (w->upper_nlink && w->key[0])
+			return index_write_nlink(s, s->index_fd, w->key, w->names - 1, w->upper_nlink);
 		if (!node_is_upper(n) && w->key[0]) {
 			struct node_extra *x;
 			int32_t adjust = 0;
@@ -321,11 +323,11 @@ int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, struct dr
 		return r;
 	r = ovl_set(s, s->work_fd, temp, "opaque", "y", 1);
 	if (r == 0)
-		r = sys_chown(s->work_fd, temp, st.stx_uid, st.stx_gid);
+		r = perm_chown(s, s->work_fd, temp, st.stx_uid, st.stx_gid);
 	if (r == 0)
 		r = sys_chmod(s->work_fd, temp, st.stx_mode & 07777u);
 	if (r == 0)
-		r = sys_rename(s->work_fd, temp, dirfd, name, RENAME_EXCHANGE);
+		r = work_replace(s, dirfd, name, temp);
 	if (r < 0) {
 		(void)sys_rmdir(s->work_fd, temp);
 		return r;

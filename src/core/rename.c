@@ -314,6 +314,13 @@ static int move_plain(struct renaming *m)
 	struct lam_stack *s = m->s;
 	int fa = m->a.e->fd, fb = m->b.e->fd, r;
 
+	if (m->b.whiteout && !s->upper_exchange && (m->a.lower_positive || m->a.n->dir)) {
+		r = work_whiteout_to_dot(s, fb, m->b.name);
+		if (r < 0)
+			return r;
+		m->b.whiteout = false;
+		m->b.f.upper_dot_wh = true;
+	}
 	if (m->b.whiteout && m->a.lower_positive)
 		return sys_rename(fa, m->a.name, fb, m->b.name, RENAME_EXCHANGE);
 	if (m->b.whiteout && m->a.n->dir) {
@@ -328,12 +335,12 @@ static int move_plain(struct renaming *m)
 			atomic_fetch_add(&s->stat_whiteouts, 1);
 		return r;
 	}
-	if (s->write_dot_wh) {
+	if (s->write_dot_wh && !m->a.n->dir) {	/* a file stands before its `.wh.` name */
 		r = work_whiteout(s, fa, m->a.name);
 		return r < 0 ? r : sys_rename(fa, m->a.name, fb, m->b.name, 0);
 	}
 	/* Two steps where the filesystem has no better: a crash between shows the lower object at its
-	 * old name again, beside the new one. */
+	 * old name again, beside the new one.  For a directory the other order would hide what is below. */
 	r = sys_rename(fa, m->a.name, fb, m->b.name, 0);
 	return r < 0 ? r : work_whiteout(s, fa, m->a.name);
 }
@@ -341,11 +348,18 @@ static int move_plain(struct renaming *m)
 static int do_move(struct renaming *m)
 {
 	struct lam_stack *s = m->s;
+	bool early;
 	int r;
 
 	if (m->flags & LAM_RENAME_EXCHANGE)
 		return sys_rename(m->a.e->fd, m->a.name, m->b.e->fd, m->b.name, RENAME_EXCHANGE);
+	/* Beside a directory, `.wh.NAME` would hide what is below it if a crash came between. */
+	early = m->b.f.upper_dot_wh && m->a.n->dir && m->a.n->dir->n_lower;
+	if (early)
+		(void)work_unwhiteout(s, m->b.e->fd, m->b.name, true);
 	r = move_plain(m);
+	if (r < 0 && early)
+		(void)work_whiteout(s, m->b.e->fd, m->b.name);
 	if (r == 0 && m->b.f.upper_dot_wh)
 		(void)work_unwhiteout(s, m->b.e->fd, m->b.name, true);
 	return r;

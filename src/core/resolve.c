@@ -1,180 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * From an id alone to its object, with nothing remembered: the real inode is opened by its number, and
- * the overlay object around it is found (docs/design/identity.md).  A map from origins to upper objects is
- * made by one walk of upper when it is first needed.
+ * the overlay object around it is found (docs/design/identity.md).
  */
 #include "core.h"
 
 #include <errno.h>
 #include <stdio.h>
-
-#include "base/hash.h"
-
-/* ---- The map of origins ---- */
-
-struct origin {
-	uint64_t id;
-	uint64_t upper_ino;
-	uint32_t upper_generation;
-};
-
-struct originmap {
-	struct origin *slots;		/* open addressing; id 0 is free */
-	size_t mask, count;
-};
-
-static int map_add(struct originmap *m, uint64_t id, uint64_t ino, uint32_t generation);
-
-static int map_grow(struct originmap *m)
-{
-	struct originmap bigger = { .mask = m->slots ? m->mask * 2 + 1 : 63 };
-
-	bigger.slots = calloc(bigger.mask + 1, sizeof(*bigger.slots));
-	if (!bigger.slots)
-		return -ENOMEM;
-	for (size_t i = 0; m->slots && i <= m->mask; i++)
-		if (m->slots[i].id)
-			(void)map_add(&bigger, m->slots[i].id, m->slots[i].upper_ino,
-				      m->slots[i].upper_generation);	/* has room */
-	free(m->slots);
-	*m = bigger;
-	return 0;
-}
-
-static int map_add(struct originmap *m, uint64_t id, uint64_t ino, uint32_t generation)
-{
-	size_t i;
-
-	if (!m->slots || m->count * 2 > m->mask) {
-		int r = map_grow(m);
-
-		if (r < 0)
-			return r;
-	}
-	for (i = hash_u64(id) & m->mask; m->slots[i].id && m->slots[i].id != id; i = (i + 1) & m->mask)
-		;
-	m->count += !m->slots[i].id;
-	m->slots[i] = (struct origin){ id, ino, generation };
-	return 0;
-}
-
-static const struct origin *map_find(const struct originmap *m, uint64_t id)
-{
-	if (!m->slots)
-		return NULL;
-	for (size_t i = hash_u64(id) & m->mask; m->slots[i].id; i = (i + 1) & m->mask)
-		if (m->slots[i].id == id)
-			return &m->slots[i];
-	return NULL;
-}
-
-/* A walk without recursion: directories to come, by handle of their number. */
-struct todo {
-	struct todo *next;
-	struct sys_handle handle;
-};
-
-struct mapwalk {
-	struct lam_stack *s;
-	struct originmap *m;
-	int fd;
-	struct todo *todo;
-};
-
-static int map_name(void *ctx, const struct sys_dirent *de)
-{
-	struct mapwalk *w = ctx;
-	struct lam_stack *s = w->s;
-	struct found f = { 0 };
-	struct sys_handle h;
-	struct fh fh;
-	uint32_t generation = 0;
-	uint64_t ino;
-	int r;
-
-	if (ovl_get_origin(s, w->fd, de->name, &fh) == 0 && lookup_origin(s, &fh, &f) == 0 &&
-	    sys_name_to_handle(w->fd, de->name, &h, NULL) == 0 &&
-	    fid_inode(h.type, h.fid, h.len, s->layers[LAYER_UPPER].fs->tmpfs, &ino, &generation) == 0) {
-		r = map_add(w->m, id_make(s, f.origin_fs, f.origin_ino, false), ino, generation);
-		if (r < 0)
-			return r;
-	}
-	if (de->type == DT_DIR) {
-		struct todo *t = malloc(sizeof(*t));
-
-		if (!t)
-			return -ENOMEM;
-		if (sys_name_to_handle(w->fd, de->name, &t->handle, NULL) < 0) {
-			free(t);
-			return 0;
-		}
-		t->next = w->todo;
-		w->todo = t;
-	}
-	return 0;
-}
-
-static int map_build(struct lam_stack *s, struct originmap *m)
-{
-	struct layer *up = &s->layers[LAYER_UPPER];
-	struct mapwalk w = { .s = s, .m = m, .fd = up->fd };
-	int r = dirscan(up->fd, map_name, &w);
-
-	while (w.todo) {
-		struct todo *t = w.todo;
-
-		w.todo = t->next;
-		if (r == 0) {
-			w.fd = sys_open_by_handle(up->fs->mount_fd, &t->handle, O_RDONLY | O_DIRECTORY);
-			if (w.fd >= 0) {
-				r = dirscan(w.fd, map_name, &w);
-				sys_close(w.fd);
-			}
-		}
-		free(t);
-	}
-	return r;
-}
-
-/* The upper object that came from ID; 1, 0 or -errno. */
-static int find_origin(struct lam_stack *s, uint64_t id, struct origin *ret)
-{
-	struct mutex *guard MUTEX_GUARD = mutex_guard(&s->origins_lock);
-	const struct origin *o;
-
-	if (!s->origins) {
-		struct originmap *m = calloc(1, sizeof(*m));
-		int r = m ? map_build(s, m) : -ENOMEM;
-
-		if (r < 0) {
-			if (m)
-				free(m->slots);
-			free(m);
-			return r;
-		}
-		s->origins = m;
-	}
-	o = map_find(s->origins, id);
-	if (o)
-		*ret = *o;
-	return o != NULL;
-}
-
-/* A copy-up after the map was made. */
-int resolve_note_origin(struct lam_stack *s, struct node *n)
-{
-	struct mutex *guard MUTEX_GUARD = mutex_guard(&s->origins_lock);
-
-	return s->origins ? map_add(s->origins, n->id, n->real_ino, 0) : 0;
-}
-
-void resolve_destroy(struct lam_stack *s)
-{
-	if (s->origins)
-		free(s->origins->slots);
-	free(s->origins);
-}
 
 /* ---- Real inodes by number ---- */
 
@@ -185,7 +17,7 @@ static int handle_by_number(const struct fsys *fs, int root_fd, uint64_t ino, ui
 	struct sys_handle h = { .type = fs->handle_type };
 	uint32_t word;
 
-	if (fs->tmpfs && !generation)
+	if (fs->needs_generation && !generation)
 		return -ESTALE;
 	switch (fs->handle_type) {
 	case 0x01:
@@ -195,6 +27,8 @@ static int handle_by_number(const struct fsys *fs, int root_fd, uint64_t ino, ui
 			h.len = 12;
 			break;
 		}
+		if (ino > UINT32_MAX)
+			return -ESTALE;
 		word = (uint32_t)ino;
 		memcpy(h.fid, &word, 4);
 		memcpy(h.fid + 4, &generation, 4);
@@ -225,19 +59,43 @@ static int handle_by_number(const struct fsys *fs, int root_fd, uint64_t ino, ui
 	return 0;
 }
 
-static int open_number(struct lam_stack *s, struct fsys *fs, uint64_t ino, uint32_t generation)
+/* Without privilege only directories can be opened by handle, below the directory that is named with it: a
+ * layer's root.  -EPERM: no directory. */
+static int open_own_dir(struct lam_stack *s, const struct fsys *fs, const struct sys_handle *h)
 {
-	struct sys_handle h;
-	int fd, r;
+	int fd = -ESTALE;
 
-	(void)s;
-	if (!fs->can_decode)
+	for (uint16_t i = s->has_upper ? 0 : 1; i <= s->n_lower && fd == -ESTALE; i++)
+		if (s->layers[i].fs == fs)
+			fd = sys_open_by_handle(s->layers[i].fd, h, O_RDONLY | O_DIRECTORY);
+	return fd == -ENOTDIR ? -EPERM : fd;
+}
+
+/* The real inode with this number: its handle, checked and made complete. */
+static int number_handle(struct lam_stack *s, struct fsys *fs, uint64_t ino, uint32_t generation, struct sys_handle *ret,
+			 struct stat *ret_st)
+{
+	CLEANUP_CLOSE int fd = -1;
+	struct sys_handle h;
+	int r;
+
+	if (!fs->can_decode_dirs || fs->opaque_handles)
 		return -ESTALE;
 	r = handle_by_number(fs, fs->mount_fd, ino, generation, &h);
 	if (r < 0)
 		return r;
-	fd = sys_open_by_handle(fs->mount_fd, &h, O_PATH);
-	return fd == -ENOENT ? -ESTALE : fd;
+	if (fs->can_decode)
+		fd = sys_open_by_handle(fs->mount_fd, &h, O_PATH);
+	else
+		fd = open_own_dir(s, fs, &h);
+	if (fd < 0)
+		return fd == -ENOENT || (fd == -EPERM && fs->can_decode) ? -ESTALE : fd;
+	r = sys_stat(fd, "", ret_st);
+	if (r == 0)
+		r = sys_name_to_handle(fd, "", ret, NULL);
+	if (r == 0 && ret_st->st_ino != ino)
+		r = -ESTALE;
+	return r;
 }
 
 /* ---- Directories: by the path of the real one ---- */
@@ -265,7 +123,8 @@ static int path_below(struct lam_stack *s, int fd, uint16_t layer, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-static int resolve_upper_ino(struct lam_stack *s, uint64_t ino, uint32_t generation, struct node **ret);
+static int resolve_upper_dir(struct lam_stack *s, uint64_t ino, uint32_t generation, struct node **ret);
+static int resolve_dir(struct lam_stack *s, const struct sys_handle *h, uint16_t layer, struct node **ret);
 
 static bool has_part(struct node *n, uint16_t layer, uint64_t ino)
 {
@@ -280,15 +139,35 @@ static bool has_part(struct node *n, uint16_t layer, uint64_t ino)
 	return yes;
 }
 
+/* The upper inode that came from ID.  Directories of upper are looked up when one is first asked for: only
+ * the lookup tells their identity.  1, 0 or -errno */
+static int upper_of(struct lam_stack *s, uint64_t id, uint64_t *ret_ino, uint32_t *ret_generation)
+{
+	struct sys_handle h;
+	int r = uppermap_origin(s, id, ret_ino, ret_generation);
+
+	if (r)
+		return r;
+	while (uppermap_next_dir(s, &h)) {
+		struct node *n;
+
+		if (resolve_dir(s, &h, LAYER_UPPER, &n) < 0)
+			continue;	/* removed since */
+		uppermap_note(s, n, n->real_ino, 0);
+		node_put(s, n);
+	}
+	return uppermap_origin(s, id, ret_ino, ret_generation);
+}
+
 /* One step down a real path: the overlay directory that has the real one NAME of AT as a part.  It may have
  * been renamed: then upper's directory with this origin is the way. */
 static int step(struct lam_stack *s, struct node *at, int *real_fd, uint16_t layer, const char *name,
 		struct node **ret)
 {
 	struct node *child = NULL;
-	struct origin o;
 	struct stat st;
-	struct statx stx;
+	uint64_t upper_ino;
+	uint32_t generation;
 	int fd, r;
 
 	fd = sys_openat(*real_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -309,13 +188,10 @@ static int step(struct lam_stack *s, struct node *at, int *real_fd, uint16_t lay
 	node_put(s, child);
 	if (layer == LAYER_UPPER || !s->has_upper)
 		return -ESTALE;
-	r = sys_statx(fd, "", &stx);
-	if (r < 0)
-		return r;
-	r = find_origin(s, id_make(s, s->layers[layer].fs, st.st_ino, false), &o);
+	r = upper_of(s, id_make(s, s->layers[layer].fs, st.st_ino, false), &upper_ino, &generation);
 	if (r <= 0)
 		return r < 0 ? r : -ESTALE;
-	r = resolve_upper_ino(s, o.upper_ino, o.upper_generation, &child);
+	r = resolve_upper_dir(s, upper_ino, generation, &child);
 	if (r < 0)
 		return r;
 	if (!has_part(child, layer, st.st_ino)) {
@@ -350,163 +226,361 @@ static int node_of_path(struct lam_stack *s, char *path, uint16_t layer, struct 
 	return 0;
 }
 
-static int resolve_dir(struct lam_stack *s, int fd, uint16_t layer, struct node **ret)
+/* The overlay directory of the real one with this handle.  It is opened through the layer's own mount, a
+ * private clone perhaps, so that its path is told from the layer's root. */
+static int resolve_dir(struct lam_stack *s, const struct sys_handle *h, uint16_t layer, struct node **ret)
 {
+	const bool all = s->layers[layer].fs->can_decode;
+	CLEANUP_CLOSE int fd = sys_open_by_handle(s->layers[layer].fd, h,
+						  all ? O_PATH : O_RDONLY | O_DIRECTORY);
 	CLEANUP_FREE char *path = NULL;
-	int r = path_below(s, fd, layer, &path);
+	struct stat st;
+	int r = fd < 0 ? fd : sys_stat(fd, "", &st);
 
-	return r < 0 ? r : node_of_path(s, path, layer, ret);
+	if (r == 0)
+		r = path_below(s, fd, layer, &path);
+	if (r == 0)
+		r = node_of_path(s, path, layer, ret);
+	if (r < 0)
+		return r == -ENOENT || r == -EPERM ? -ESTALE : r;
+	if (!node_is_dir(*ret) || !has_part(*ret, layer, st.st_ino)) {
+		node_put(s, *ret);
+		return -ESTALE;		/* a path of elsewhere that happens to exist here */
+	}
+	return 0;
+}
+
+static int resolve_upper_dir(struct lam_stack *s, uint64_t ino, uint32_t generation, struct node **ret)
+{
+	struct sys_handle h;
+	struct stat st;
+	int r = number_handle(s, s->layers[LAYER_UPPER].fs, ino, generation, &h, &st);
+
+	if (r == 0 && !S_ISDIR(st.st_mode))
+		r = -ESTALE;
+	return r < 0 ? r : resolve_dir(s, &h, LAYER_UPPER, ret);
 }
 
 /* ---- Files: known by handle, without a name ---- */
 
-/* A node that is reached by the handle of its real inode. */
-static int detached(struct lam_stack *s, uint64_t id, int fd, uint16_t layer, const char *index_key_name,
-		    struct node **ret)
+/* A node that is reached by the handle of its real inode. KEY: of its index entry, or NULL. */
+static int detached(struct lam_stack *s, uint64_t id, const struct sys_handle *h, const struct stat *st,
+		    uint16_t layer, const char *key, struct node **ret)
 {
 	struct node_extra *x;
-	struct sys_handle h;
-	struct statx st;
 	struct node *n;
 	bool is_new;
-	int r = sys_statx(fd, "", &st);
 
-	if (r == 0)
-		r = sys_name_to_handle(fd, "", &h, NULL);
-	if (r < 0)
-		return r;
-	n = node_obtain(s, id, st.stx_mode, &is_new);
+	n = node_obtain(s, id, st->st_mode, &is_new);
 	if (!n)
 		return -ENOMEM;
 	mutex_lock(&n->lock);
 	if (!n->real_ino) {
 		x = node_extra(n);
 		if (x)
-			x->handle = malloc(sizeof(h));
-		if (x && index_key_name)
-			x->index_name = strdup(index_key_name);
-		if (!x || !x->handle || (index_key_name && !x->index_name)) {
+			x->handle = malloc(sizeof(*h));
+		if (x && key)
+			x->index_name = strdup(key);
+		if (!x || !x->handle || (key && !x->index_name)) {
 			mutex_unlock(&n->lock);
 			node_retire(s, n);
 			node_put(s, n);
 			return -ENOMEM;
 		}
-		*x->handle = h;
+		*x->handle = *h;
 		n->layer = layer;
-		n->real_ino = st.stx_ino;
-		n->flags |= (uint16_t)(NF_DETACHED | (index_key_name ? NF_INDEXED | NF_ORIGIN : 0));
-		if (layer != LAYER_UPPER && st.stx_nlink > 1)
+		n->flags |= (uint16_t)(NF_DETACHED | NF_PROTATTR | (key ? NF_INDEXED : 0));
+		if (layer != LAYER_UPPER && st->st_nlink > 1)
 			n->flags |= NF_LOWER_LINKS;
 		if (layer == LAYER_UPPER && !(id & ID_BORN_UPPER))
 			n->flags |= NF_ORIGIN;
+		n->real_ino = st->st_ino;
 	}
 	mutex_unlock(&n->lock);
 	*ret = n;
 	return 0;
 }
 
-/* Set what only the identity inode tells: FD is open on it. */
-static void set_generation(struct lam_stack *s, struct node *n, struct fsys *fs, int fd)
-{
-	uint32_t generation = fsys_generation(s, fs, fd, "", NULL);
+/* An upper file without a known name may have its data below (metacopy): only a lookup by name finds where.
+ * Its name is found by a walk of upper. */
+struct namewalk {
+	struct lam_stack *s;
+	uint64_t ino;
+	struct sys_handle dir;
+	char name[LAM_NAME_MAX + 1];
+};
 
+static int name_seen(void *ctx, int fd, const struct sys_dirent *de)
+{
+	struct namewalk *w = ctx;
+
+	if (de->ino != w->ino || strlen(de->name) > LAM_NAME_MAX)
+		return 0;
+	if (sys_name_to_handle(fd, "", &w->dir, NULL) < 0)
+		return 0;
+	strcpy(w->name, de->name);
+	return 1;
+}
+
+/* Look N up under the name that a walk of LAYER found; 0 if that leads to N. */
+static int connect_in(struct lam_stack *s, struct node *n, uint16_t layer)
+{
+	struct namewalk w = { .s = s, .ino = n->real_ino };
+	HELD(d, s);
+	HELD(at, s);
+	int r = walk_layer(s, layer, name_seen, &w);
+
+	if (r <= 0)
+		return r < 0 ? r : -ESTALE;
+	r = resolve_dir(s, &w.dir, layer, &d.n);
+	if (r < 0)
+		return r;
+	mutex_lock(&d.n->dir->lock);
+	r = lookup_entry_locked(s, d.n, w.name, NULL, &at.n);
+	mutex_unlock(&d.n->dir->lock);
+	if (r < 0)
+		return r == -ENOENT ? -ESTALE : r;
+	return at.n == n ? 0 : -ESTALE;
+}
+
+/* The cheap way first: the kernel may know where the inode is. */
+static int connect_by_path(struct lam_stack *s, struct node *n, uint16_t layer)
+{
+	CLEANUP_CLOSE int fd = -1;
+	CLEANUP_FREE char *path = NULL;
+	struct sys_handle h;
+	HELD(d, s);
+	HELD(at, s);
+	char *slash;
+	int r;
+
+	mutex_lock(&n->lock);
+	r = n->extra && n->extra->handle ? 0 : -ESTALE;
+	if (r == 0)
+		h = *n->extra->handle;
+	mutex_unlock(&n->lock);
+	if (r < 0)
+		return r;
+	fd = sys_open_by_handle(s->layers[layer].fd, &h, O_PATH);
+	r = fd < 0 ? fd : path_below(s, fd, layer, &path);
+	if (r < 0)
+		return r;
+	slash = strrchr(path, '/');
+	if (slash) {
+		*slash = '\0';
+		r = node_of_path(s, path, layer, &d.n);
+		if (r < 0)
+			return r;
+	} else {
+		d.n = node_ref(s->root);
+	}
+	if (!node_is_dir(d.n))
+		return -ESTALE;
+	mutex_lock(&d.n->dir->lock);
+	r = lookup_entry_locked(s, d.n, slash ? slash + 1 : path, NULL, &at.n);
+	mutex_unlock(&d.n->dir->lock);
+	return r < 0 ? r : at.n == n ? 0 : -ESTALE;
+}
+
+int resolve_connect(struct lam_stack *s, struct node *n)
+{
+	struct fsys *fs;
+	int r = -ESTALE;
+
+	if (!(n->flags & NF_DETACHED))
+		return 0;
+	if (node_is_upper(n))
+		return connect_in(s, n, LAYER_UPPER);
+	(void)id_real_ino(s, n->id, &fs);
+	for (uint16_t i = 1; i <= s->n_lower && r == -ESTALE; i++) {
+		if (s->layers[i].fs != fs)
+			continue;
+		r = connect_by_path(s, n, i);
+		if (r < 0)
+			r = connect_in(s, n, i);
+		if (r == -ENOENT || r == -EINVAL || r == -EPERM)
+			r = -ESTALE;	/* not in this layer */
+	}
+	return r;
+}
+
+/* Take a node without a name away for one that a lookup by name makes. */
+static int connect_fresh(struct lam_stack *s, struct node *n, struct node **ret)
+{
+	struct namewalk w = { .s = s, .ino = n->real_ino };
+	HELD(d, s);
+	int r = walk_layer(s, LAYER_UPPER, name_seen, &w);
+
+	if (r <= 0)
+		return r < 0 ? r : -ESTALE;
+	node_retire(s, n);
+	r = resolve_dir(s, &w.dir, LAYER_UPPER, &d.n);
+	if (r < 0)
+		return r;
+	mutex_lock(&d.n->dir->lock);
+	r = lookup_entry_locked(s, d.n, w.name, NULL, ret);
+	mutex_unlock(&d.n->dir->lock);
+	return r == -ENOENT ? -ESTALE : r;
+}
+
+static void set_generation(struct node *n, const struct fsys *fs, const struct sys_handle *h)
+{
+	uint32_t generation;
+	uint64_t ino;
+
+	if (fid_inode(h->type, h->fid, h->len, fs->tmpfs, &ino, &generation) < 0)
+		return;
 	mutex_lock(&n->lock);
 	n->generation = generation;
 	mutex_unlock(&n->lock);
 }
 
-static int resolve_upper_ino(struct lam_stack *s, uint64_t ino, uint32_t generation, struct node **ret)
+/* An upper file: a node by handle, and by name where it has no data of its own. */
+static int upper_file(struct lam_stack *s, uint64_t id, const struct sys_handle *h, const struct stat *st,
+		      const char *key, struct node **ret)
 {
-	CLEANUP_CLOSE int fd = open_number(s, s->layers[LAYER_UPPER].fs, ino, generation);
+	struct node *n;
+	int r = detached(s, id, h, st, LAYER_UPPER, key, &n);
 
-	return fd < 0 ? fd : resolve_dir(s, fd, LAYER_UPPER, ret);
+	if (r < 0)
+		return r;
+	if (s->metacopy_read && S_ISREG(st->st_mode)) {
+		struct ovl_xattrs x = { 0 };
+		struct place p;
+
+		r = node_place(s, n, &p);
+		if (r == 0) {
+			r = ovl_scan(s, LAYER_UPPER, p.dirfd, p.name, &x);
+			place_done(s, &p);
+		}
+		if (r == 0 && x.metacopy && !(n->flags & NF_METACOPY)) {
+			/* Its data is below, which only its name tells: the walk finds it, and the lookup
+			 * makes a node that knows. */
+			r = connect_fresh(s, n, ret);
+			node_put(s, n);
+			return r;
+		}
+	}
+	*ret = n;
+	return 0;
 }
 
 static int resolve_born_upper(struct lam_stack *s, uint64_t id, struct fsys *fs, uint64_t ino,
 			      struct node **ret)
 {
-	CLEANUP_CLOSE int fd = -1;
+	struct sys_handle h;
 	struct stat st;
+	uint32_t generation = 0;
 	int r;
 
 	if (!s->has_upper || fs != s->layers[LAYER_UPPER].fs)
 		return -ESTALE;
-	fd = open_number(s, fs, ino, 0);
-	if (fd < 0)
-		return fd;
-	r = sys_stat(fd, "", &st);
+	/* The same numbers are used by the lower layers and by what is outside: only upper's count. */
+	r = uppermap_has(s, ino, &generation);
+	if (r <= 0)
+		return r < 0 ? r : -ESTALE;
+	r = number_handle(s, fs, ino, generation, &h, &st);
 	if (r < 0)
 		return r;
-	if (S_ISDIR(st.st_mode)) {
-		r = resolve_dir(s, fd, LAYER_UPPER, ret);
-	} else {
-		r = detached(s, id, fd, LAYER_UPPER, NULL, ret);
-		if (r == 0)
-			set_generation(s, *ret, fs, fd);
-	}
+	if (S_ISDIR(st.st_mode))
+		return resolve_dir(s, &h, LAYER_UPPER, ret);
+	r = upper_file(s, id, &h, &st, NULL, ret);
+	if (r == 0)
+		set_generation(*ret, fs, &h);
 	return r;
 }
 
-/* The layer that holds a lower directory: the one whose root is above it. */
-static int resolve_lower_dir(struct lam_stack *s, int fd, struct fsys *fs, uint64_t id, struct node **ret)
+/* The overlay directory that has this lower one as its lowest part. */
+static int resolve_lower_dir(struct lam_stack *s, const struct sys_handle *h, struct fsys *fs, uint64_t id,
+			     struct node **ret)
 {
-	struct origin o;
+	uint32_t generation;
+	uint64_t ino;
 	int r;
 
 	for (uint16_t i = 1; i <= s->n_lower; i++) {
 		if (s->layers[i].fs != fs)
 			continue;
-		r = resolve_dir(s, fd, i, ret);
-		if (r != -ESTALE)
+		r = resolve_dir(s, h, i, ret);
+		if (r == 0 && (*ret)->id == id)
+			return 0;
+		if (r == 0)
+			node_put(s, *ret);
+		if (r < 0 && r != -ESTALE)
 			return r;
 	}
 	/* Upper may have what the lower layers no longer show. */
-	if (!s->has_upper)
-		return -ESTALE;
-	r = find_origin(s, id, &o);
+	r = s->has_upper ? upper_of(s, id, &ino, &generation) : 0;
 	if (r <= 0)
 		return r < 0 ? r : -ESTALE;
-	return resolve_upper_ino(s, o.upper_ino, o.upper_generation, ret);
+	return resolve_upper_dir(s, ino, generation, ret);
 }
 
-static int resolve_lower_file(struct lam_stack *s, uint64_t id, struct fsys *fs, int fd, struct node **ret)
+/* The upper file that a lower one became: by the index, else by its origin.  1, 0 (none) or -errno. */
+static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs, const struct sys_handle *lower,
+		     struct node **ret)
 {
 	char key[INDEX_NAME_MAX + 1];
-	struct statx st;
-	struct origin o;
+	CLEANUP_CLOSE int fd = -1;
+	struct sys_handle h;
+	struct statx stx;
+	struct stat st;
+	struct fh fh;
+	uint32_t generation;
+	uint64_t ino;
 	int r;
 
-	if (s->index_fd >= 0 && index_key(s, fs, fd, "", key) == 0) {
-		r = index_stat(s, key, &st);
+	if (s->index_fd >= 0 && fh_encode(lower->type, fs->uuid, lower->fid, lower->len, false, &fh) == 0) {
+		index_name_encode(&fh, key);
+		r = index_stat(s, key, &stx);
 		if (r < 0)
-			return r;
-		if (r && S_ISCHR(st.stx_mode) && !st.stx_rdev_major && !st.stx_rdev_minor)
+			return r == -ENAMETOOLONG ? 0 : r;
+		if (r && S_ISCHR(stx.stx_mode) && !stx.stx_rdev_major && !stx.stx_rdev_minor)
 			return -ESTALE;		/* removed, says the complete index */
 		if (r) {
-			CLEANUP_CLOSE int up = sys_openat(s->index_fd, key, O_PATH | O_NOFOLLOW, 0);
-
-			r = up < 0 ? up : detached(s, id, up, LAYER_UPPER, key, ret);
-			goto out;
+			fd = sys_openat(s->index_fd, key, O_PATH | O_NOFOLLOW, 0);
+			r = fd < 0 ? fd : sys_stat(fd, "", &st);
+			if (r == 0)
+				r = sys_name_to_handle(fd, "", &h, NULL);
+			if (r == 0)
+				r = upper_file(s, id, &h, &st, key, ret);
+			return r < 0 ? r : 1;
 		}
 	}
-	r = s->has_upper ? find_origin(s, id, &o) : 0;
-	if (r > 0) {
-		CLEANUP_CLOSE int up = open_number(s, s->layers[LAYER_UPPER].fs, o.upper_ino,
-						   o.upper_generation);
-
-		r = up < 0 ? up : detached(s, id, up, LAYER_UPPER, NULL, ret);
-	} else if (r == 0) {
-		uint16_t layer = 0;
-
-		for (uint16_t i = 1; i <= s->n_lower && !layer; i++)
-			if (s->layers[i].fs == fs)
-				layer = i;
-		r = layer ? detached(s, id, fd, layer, NULL, ret) : -ESTALE;
-	}
-out:
+	r = s->has_upper ? upper_of(s, id, &ino, &generation) : 0;
+	if (r <= 0)
+		return r;
+	r = number_handle(s, s->layers[LAYER_UPPER].fs, ino, generation, &h, &st);
 	if (r == 0)
-		set_generation(s, *ret, fs, fd);
-	return r;
+		r = upper_file(s, id, &h, &st, NULL, ret);
+	return r < 0 ? r : 1;
+}
+
+static int resolve_lower_file(struct lam_stack *s, uint64_t id, struct fsys *fs, const struct sys_handle *h,
+			      const struct stat *st, struct node **ret)
+{
+	uint32_t generation;
+	uint16_t layer = 0;
+	int r;
+
+	/* Upper's own inodes are no lower objects, whatever the handle says. */
+	if (s->has_upper && fs == s->layers[LAYER_UPPER].fs) {
+		r = uppermap_has(s, st->st_ino, &generation);
+		if (r)
+			return r < 0 ? r : -ESTALE;
+	}
+	for (uint16_t i = 1; i <= s->n_lower && !layer; i++)
+		if (s->layers[i].fs == fs)
+			layer = i;
+	if (!layer)
+		return -ESTALE;
+	r = find_copy(s, id, fs, h, ret);
+	if (r == 0)
+		r = detached(s, id, h, st, layer, NULL, ret);
+	if (r < 0)
+		return r;
+	set_generation(*ret, fs, h);
+	return 0;
 }
 
 static int resolve_orphan(struct lam_stack *s, uint64_t id, struct node **ret)
@@ -529,9 +603,9 @@ static int resolve_orphan(struct lam_stack *s, uint64_t id, struct node **ret)
 	mutex_lock(&n->lock);
 	if (!n->real_ino) {
 		n->layer = LAYER_UPPER;
-		n->real_ino = st.stx_ino;
 		n->flags |= NF_ORPHAN | NF_DEAD;
 		n->generation = fsys_generation(s, s->layers[LAYER_UPPER].fs, s->orphan_fd, orphan, NULL);
+		n->real_ino = st.stx_ino;
 		atomic_fetch_add(&s->stat_orphans, 1);
 	}
 	mutex_unlock(&n->lock);
@@ -539,12 +613,64 @@ static int resolve_orphan(struct lam_stack *s, uint64_t id, struct node **ret)
 	return 0;
 }
 
+static int resolve_lower(struct lam_stack *s, uint64_t id, struct fsys *fs, uint64_t ino, struct node **ret)
+{
+	struct sys_handle h;
+	uint32_t generation = 0;
+	struct stat st;
+	int r;
+
+	if (fs->needs_generation) {
+		r = uppermap_lower_generation(s, ino, &generation);
+		if (r <= 0)
+			return r < 0 ? r : -ESTALE;
+	}
+	r = number_handle(s, fs, ino, generation, &h, &st);
+	if (r < 0)
+		return r;
+	return S_ISDIR(st.st_mode) ? resolve_lower_dir(s, &h, fs, id, ret)
+				   : resolve_lower_file(s, id, fs, &h, &st, ret);
+}
+
+/* Without privilege a file cannot be opened by handle: it is found by its number in a walk of the layers. */
+static int resolve_by_walk(struct lam_stack *s, uint64_t id, struct fsys *fs, uint64_t ino,
+			   struct node **ret)
+{
+	uint64_t upper_ino;
+	uint32_t generation;
+	int r = 0;
+
+	if (!fs->can_decode_dirs)
+		return -ESTALE;
+	if (!(id & ID_BORN_UPPER) && s->has_upper)
+		r = upper_of(s, id, &upper_ino, &generation);
+	for (unsigned i = id & ID_BORN_UPPER || r > 0 ? 0 : 1; i <= s->n_lower; i++) {
+		struct namewalk w = { .s = s, .ino = i ? ino : r > 0 ? upper_ino : ino };
+		HELD(d, s);
+
+		if ((!i && !s->has_upper) || (i && id & ID_BORN_UPPER))
+			break;
+		if (s->layers[i].fs != fs && !(i == 0 && r > 0))
+			continue;
+		if (walk_layer(s, (uint16_t)i, name_seen, &w) <= 0 ||
+		    resolve_dir(s, &w.dir, (uint16_t)i, &d.n) < 0)
+			continue;
+		mutex_lock(&d.n->dir->lock);
+		if (lookup_entry_locked(s, d.n, w.name, NULL, ret) < 0)
+			*ret = NULL;
+		mutex_unlock(&d.n->dir->lock);
+		if (*ret && (*ret)->id == id)
+			return 0;
+		node_put(s, *ret);
+		*ret = NULL;
+	}
+	return -ESTALE;
+}
+
 int resolve_id(struct lam_stack *s, uint64_t id, struct node **ret)
 {
-	CLEANUP_CLOSE int fd = -1;
 	struct node *n = NULL;
 	struct fsys *fs;
-	struct stat st;
 	uint64_t ino;
 	int r;
 
@@ -553,18 +679,9 @@ int resolve_id(struct lam_stack *s, uint64_t id, struct node **ret)
 	ino = id_real_ino(s, id, &fs);
 	if (!fs || !ino)
 		return -ESTALE;
-	if (id & ID_BORN_UPPER) {
-		r = resolve_born_upper(s, id, fs, ino, &n);
-	} else {
-		fd = open_number(s, fs, ino, 0);
-		if (fd < 0)
-			return fd == -EPERM ? -ESTALE : fd;
-		r = sys_stat(fd, "", &st);
-		if (r == 0 && S_ISDIR(st.st_mode))
-			r = resolve_lower_dir(s, fd, fs, id, &n);
-		else if (r == 0)
-			r = resolve_lower_file(s, id, fs, fd, &n);
-	}
+	r = id & ID_BORN_UPPER ? resolve_born_upper(s, id, fs, ino, &n) : resolve_lower(s, id, fs, ino, &n);
+	if (r == -EPERM && !fs->can_decode)
+		r = resolve_by_walk(s, id, fs, ino, &n);
 	if (r == -ENOENT || r == -EPERM)
 		r = -ESTALE;
 	if (r < 0)

@@ -134,6 +134,19 @@ static int open_layer_dir(const char *path)
 	return fd;
 }
 
+static bool opens_handles(int dirfd)
+{
+	struct sys_handle h;
+	int fd = sys_name_to_handle(dirfd, "", &h, NULL);
+
+	if (fd == 0)
+		fd = sys_open_by_handle(dirfd, &h, O_RDONLY | O_DIRECTORY);
+	if (fd < 0)
+		return false;
+	sys_close(fd);
+	return true;
+}
+
 /* A lower layer is reached through a private read-only clone of its mount where that is allowed. */
 static int protect_lower(int fd)
 {
@@ -145,6 +158,12 @@ static int protect_lower(int fd)
 	sys_close(clone);
 	if (own < 0)
 		return fd;
+	/* In a user namespace handles cannot be opened through a detached mount: they matter more, since
+	 * nothing of a lower layer is ever opened for writing anyway. */
+	if (opens_handles(fd) && !opens_handles(own)) {
+		sys_close(own);
+		return fd;
+	}
 	sys_close(fd);
 	return own;
 }
@@ -348,8 +367,8 @@ static void settle(struct lam_stack *s, const struct lam_config *c)
 		s->index = s->nfs_export = s->metacopy = s->redirect_on = false;
 		log_info("upper %s has no extended attributes: no index, no redirects", QUOTE(c->upper));
 	}
-	if (s->write_dot_wh)
-		s->nfs_export = false;
+	if (!s->upper_char_wh || s->write_dot_wh)
+		s->nfs_export = false;	/* the index marks what is removed by character devices */
 	if (c->xattr_permissions)
 		upper->override_name = c->xattr_permissions == 1 ? XATTR_OVERRIDE_PRIVILEGED
 								 : XATTR_OVERRIDE_CONTAINERS;
@@ -416,11 +435,10 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	mutex_init(&s->fs_lock, RANK_LEAF);
 	mutex_init(&s->work_lock, RANK_WORK);
 	mutex_init(&s->rename_lock, RANK_RENAME);
-	mutex_init(&s->index_lock, RANK_INDEX);
 	mutex_init(&s->copyup_lock, RANK_LEAF);
 	mutex_init(&s->rdir_lock, RANK_RDIR);
 	mutex_init(&s->listings_lock, RANK_LISTINGS);
-	mutex_init(&s->origins_lock, RANK_INDEX);
+	mutex_init(&s->origins_lock, RANK_MAP);
 	TAILQ_INIT(&s->listings);
 	s->listings_limit = c->max_cache_bytes ? c->max_cache_bytes : LISTING_BYTES_DEFAULT;
 	s->listing_max = LISTING_NAMES_MAX;
@@ -458,7 +476,7 @@ void lam_stack_close(struct lam_stack *s)
 {
 	if (!s)
 		return;
-	resolve_destroy(s);
+	uppermap_destroy(s);
 	nodes_destroy(s);
 	for (uint16_t i = 0; s->root_stack && i < s->n_lower; i++)
 		rdir_put(s, s->root_stack[i]);

@@ -35,9 +35,54 @@ bool stack_in_use(struct lam_stack *s, uint64_t id)
 
 /* ---- Whiteouts ---- */
 
+/* Three kinds, chosen at mount by what the upper filesystem allows: a character device 0:0, as the kernel
+ * makes it; a file `.wh.NAME`; an empty file with the attribute overlay.whiteout.  The first and the last
+ * stand under the name itself. */
+
+/* A name that is too long for `.wh.` before it gets the third kind. */
+static bool use_dot(const struct lam_stack *s, const char *name)
+{
+	return s->write_dot_wh && (strlen(name) + DOT_WH_LEN <= LAM_NAME_MAX || !s->upper_xattr);
+}
+
+/* Readers may ask a directory first whether attributes make whiteouts in it. */
+static int mark_directory(struct lam_stack *s, int dirfd)
+{
+	char value[4];
+	ssize_t n;
+
+	if (s->upper_char_wh)
+		return 0;
+	n = ovl_get(s, dirfd, "", "opaque", value, sizeof(value));
+	return n == -ENODATA ? ovl_set(s, dirfd, "", "opaque", "x", 1) : n < 0 ? (int)n : 0;
+}
+
+/* Make a whiteout of the first or third kind.  The latter takes two steps, so it is made out of sight. */
+static int make_whiteout(struct lam_stack *s, int dirfd, const char *name)
+{
+	char temp[32];
+	int fd, r;
+
+	if (s->upper_char_wh)
+		return sys_mknod(dirfd, name, S_IFCHR, 0);
+	work_temp_name(s, temp);
+	fd = sys_openat(s->work_fd, temp, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return fd;
+	sys_close(fd);
+	r = ovl_set(s, s->work_fd, temp, "whiteout", "y", 1);
+	if (r == 0)
+		r = sys_rename(s->work_fd, temp, dirfd, name, RENAME_NOREPLACE);
+	if (r == -EINVAL)	/* a filesystem that knows no flags; the directory is locked */
+		r = sys_rename(s->work_fd, temp, dirfd, name, 0);
+	if (r < 0)
+		(void)sys_unlink(s->work_fd, temp);
+	return r;
+}
+
 /* Make a whiteout where there is nothing: by a link of the shared one, as the kernel does, since that is
  * cheaper than an inode each. */
-static int char_whiteout(struct lam_stack *s, int dirfd, const char *name)
+static int file_whiteout(struct lam_stack *s, int dirfd, const char *name)
 {
 	for (unsigned tries = 0; tries < 3; tries++) {
 		char shared[32];
@@ -46,11 +91,11 @@ static int char_whiteout(struct lam_stack *s, int dirfd, const char *name)
 		mutex_lock(&s->work_lock);
 		if (!s->whiteout_link) {
 			mutex_unlock(&s->work_lock);
-			return sys_mknod(dirfd, name, S_IFCHR, 0);
+			return make_whiteout(s, dirfd, name);
 		}
 		if (!s->whiteout_name[0]) {
 			work_temp_name(s, shared);
-			r = sys_mknod(s->work_fd, shared, S_IFCHR, 0);
+			r = make_whiteout(s, s->work_fd, shared);
 			if (r < 0) {
 				mutex_unlock(&s->work_lock);
 				return r;
@@ -73,7 +118,7 @@ static int char_whiteout(struct lam_stack *s, int dirfd, const char *name)
 		}
 		mutex_unlock(&s->work_lock);
 	}
-	return sys_mknod(dirfd, name, S_IFCHR, 0);
+	return make_whiteout(s, dirfd, name);
 }
 
 static int dot_name(const char *name, char out[LAM_NAME_MAX + 1])
@@ -99,19 +144,29 @@ static int dot_whiteout(int dirfd, const char *name)
 	return 0;
 }
 
-int work_whiteout(struct lam_stack *s, int dirfd, const char *name)
+static int whiteout_made(struct lam_stack *s, int r)
 {
-	int r = s->write_dot_wh ? dot_whiteout(dirfd, name) : char_whiteout(s, dirfd, name);
-
 	if (r == 0)
 		atomic_fetch_add(&s->stat_whiteouts, 1);
 	return r;
 }
 
-int work_whiteout_temp(struct lam_stack *s, char out[32])
+int work_whiteout(struct lam_stack *s, int dirfd, const char *name)
 {
+	int r;
+
+	if (use_dot(s, name))
+		return whiteout_made(s, dot_whiteout(dirfd, name));
+	r = mark_directory(s, dirfd);
+	return r < 0 ? r : whiteout_made(s, file_whiteout(s, dirfd, name));
+}
+
+static int whiteout_temp(struct lam_stack *s, int dirfd, char out[32])
+{
+	int r = mark_directory(s, dirfd);
+
 	work_temp_name(s, out);
-	return char_whiteout(s, s->work_fd, out);
+	return r < 0 ? r : file_whiteout(s, s->work_fd, out);
 }
 
 int work_whiteout_over(struct lam_stack *s, int dirfd, const char *name)
@@ -119,38 +174,70 @@ int work_whiteout_over(struct lam_stack *s, int dirfd, const char *name)
 	char temp[32];
 	int r;
 
-	if (s->write_dot_wh) {
+	if (use_dot(s, name)) {
 		r = work_whiteout(s, dirfd, name);
 		return r < 0 ? r : sys_unlink(dirfd, name);
 	}
-	r = work_whiteout_temp(s, temp);
+	r = whiteout_temp(s, dirfd, temp);
 	if (r < 0)
 		return r;
 	r = sys_rename(s->work_fd, temp, dirfd, name, 0);
 	if (r < 0)
 		(void)sys_unlink(s->work_fd, temp);
-	else
-		atomic_fetch_add(&s->stat_whiteouts, 1);
+	return whiteout_made(s, r);
+}
+
+/* In two steps where the filesystem cannot exchange: a crash between shows the lower object. */
+static int swap(struct lam_stack *s, const char *temp, int dirfd, const char *name, char out[32])
+{
+	int r = sys_rename(s->work_fd, temp, dirfd, name, RENAME_EXCHANGE);
+
+	if (r != -EINVAL) {
+		strcpy(out, temp);
+		return r;
+	}
+	work_temp_name(s, out);
+	r = sys_rename(dirfd, name, s->work_fd, out, 0);
+	if (r < 0)
+		return r;
+	r = sys_rename(s->work_fd, temp, dirfd, name, 0);
+	if (r < 0)
+		(void)sys_rename(s->work_fd, out, dirfd, name, 0);
 	return r;
 }
 
 int work_whiteout_exchange(struct lam_stack *s, int dirfd, const char *name, char temp[32])
 {
+	char wh[32];
 	int r;
 
-	if (s->write_dot_wh) {
+	if (use_dot(s, name)) {
 		work_temp_name(s, temp);
 		r = work_whiteout(s, dirfd, name);
 		return r < 0 ? r : sys_rename(dirfd, name, s->work_fd, temp, 0);
 	}
-	r = work_whiteout_temp(s, temp);
+	r = whiteout_temp(s, dirfd, wh);
 	if (r < 0)
 		return r;
-	r = sys_rename(s->work_fd, temp, dirfd, name, RENAME_EXCHANGE);
+	r = swap(s, wh, dirfd, name, temp);
 	if (r < 0)
-		(void)sys_unlink(s->work_fd, temp);
-	else
-		atomic_fetch_add(&s->stat_whiteouts, 1);
+		(void)sys_unlink(s->work_fd, wh);
+	return whiteout_made(s, r);
+}
+
+/* With `.wh.` whiteouts the name stays hidden in between, so that a crash shows nothing of below. */
+int work_replace(struct lam_stack *s, int dirfd, const char *name, char temp[32])
+{
+	bool dot = s->write_dot_wh && !s->upper_exchange && use_dot(s, name);
+	char now[32];
+	int r = dot ? dot_whiteout(dirfd, name) : 0;
+
+	if (r == 0)
+		r = swap(s, temp, dirfd, name, now);
+	if (r == 0)
+		strcpy(temp, now);
+	if (dot)
+		(void)work_unwhiteout(s, dirfd, name, true);
 	return r;
 }
 
@@ -168,6 +255,14 @@ int work_unwhiteout(struct lam_stack *s, int dirfd, const char *name, bool dot_w
 	return r == -ENOENT ? 0 : r;
 }
 
+/* A whiteout under the name itself makes way for what is to be renamed there. */
+int work_whiteout_to_dot(struct lam_stack *s, int dirfd, const char *name)
+{
+	int r = use_dot(s, name) ? dot_whiteout(dirfd, name) : -EINVAL;
+
+	return r < 0 ? r : sys_unlink(dirfd, name);
+}
+
 /* ---- Orphans ---- */
 
 int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name, bool leave_whiteout)
@@ -181,19 +276,12 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 			return work_whiteout_over(s, dirfd, name);
 		return sys_unlink(dirfd, name);
 	}
-	if (leave_whiteout && s->write_dot_wh) {
-		r = work_whiteout(s, dirfd, name);
+	if (leave_whiteout) {
+		char temp[32];
+
+		r = work_whiteout_exchange(s, dirfd, name, temp);
 		if (r == 0)
-			r = sys_rename(dirfd, name, s->orphan_fd, orphan, 0);
-	} else if (leave_whiteout) {
-		r = char_whiteout(s, s->orphan_fd, orphan);
-		if (r == 0) {
-			r = sys_rename(s->orphan_fd, orphan, dirfd, name, RENAME_EXCHANGE);
-			if (r < 0)
-				(void)sys_unlink(s->orphan_fd, orphan);
-			else
-				atomic_fetch_add(&s->stat_whiteouts, 1);
-		}
+			r = sys_rename(s->work_fd, temp, s->orphan_fd, orphan, 0);
 	} else {
 		r = sys_rename(dirfd, name, s->orphan_fd, orphan, 0);
 	}

@@ -138,17 +138,11 @@ static int take_lock(struct lam_stack *s, const char *upper)
 	s->lock_fd = sys_openat(s->own_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
 	if (s->lock_fd < 0)
 		return s->lock_fd;
-	/* umount(8) returns before the server that it ended has let go: a mount right after waits for it. */
-	for (unsigned tries = 0; tries < 200; tries++) {
-		static const struct timespec pause = { .tv_nsec = 10000000 };
-
-		if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0 &&
-		    flock(s->layers[LAYER_UPPER].fd, LOCK_EX | LOCK_NB) == 0)
-			return 0;
-		if (errno != EWOULDBLOCK)
-			return 0;	/* a filesystem without locks */
-		(void)nanosleep(&pause, NULL);
-	}
+	/* A filesystem without locks does without. */
+	if ((flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0 &&
+	     flock(s->layers[LAYER_UPPER].fd, LOCK_EX | LOCK_NB) == 0) ||
+	    errno != EWOULDBLOCK)
+		return 0;
 	log_error("%s or its work directory is in use by another mount", QUOTE(upper));
 	return -EBUSY;
 }
@@ -179,6 +173,18 @@ static bool probe_char_whiteout(struct lam_stack *s)
 	if (sys_mknod(s->work_fd, temp, S_IFCHR, 0) < 0)
 		return false;
 	(void)sys_unlink(s->work_fd, temp);
+	return true;
+}
+
+static bool probe_dot_whiteout(struct lam_stack *s)
+{
+	static const char name[] = DOT_WH "#probe";
+	int fd = sys_openat(s->work_fd, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return false;
+	sys_close(fd);
+	(void)sys_unlink(s->work_fd, name);
 	return true;
 }
 
@@ -255,10 +261,17 @@ static void probe_all(struct lam_stack *s, const struct lam_config *c)
 {
 	probe_xattr(s, c);
 	s->upper_tmpfile = probe_tmpfile(s);
-	s->upper_char_wh = probe_char_whiteout(s) && probe_exchange(s);
+	s->upper_ordered = sys_keeps_order(s->base_fd);
+	s->upper_exchange = probe_exchange(s);
+	s->upper_char_wh = probe_char_whiteout(s);
 	s->upper_rename_wh = s->upper_char_wh && probe_rename_whiteout(s);
 	s->whiteout_link = true;
-	s->write_dot_wh = c->dot_whiteouts == LAM_ON || !s->upper_char_wh;
+	if (c->dot_whiteouts == LAM_DEFAULT)
+		/* An upper that is another overlay keeps these names to itself. */
+		s->write_dot_wh = !(s->upper_char_wh && s->upper_exchange) &&
+				  (!s->upper_xattr || probe_dot_whiteout(s));
+	else
+		s->write_dot_wh = c->dot_whiteouts == LAM_ON;
 	if (s->write_dot_wh)
 		s->read_dot_wh = true;
 }

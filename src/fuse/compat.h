@@ -11,6 +11,7 @@
 #include <linux/fuse.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/ioctl.h>
 
 #if FUSE_KERNEL_MINOR_VERSION < 36
@@ -81,6 +82,31 @@ struct fuse_statx_out {
 #define FUSE_NOTIFY_RESEND 7
 #endif
 
+#if FUSE_KERNEL_MINOR_VERSION < 40
+#define FUSE_PASSTHROUGH (1ULL << 37)
+#define FOPEN_PASSTHROUGH (1 << 7)
+
+struct fuse_backing_map {
+	int32_t fd;
+	uint32_t flags;
+	uint64_t padding;
+};
+#define FUSE_DEV_IOC_BACKING_OPEN _IOW(229, 1, struct fuse_backing_map)
+#define FUSE_DEV_IOC_BACKING_CLOSE _IOW(229, 2, uint32_t)
+#endif
+
+/* The field has a name and its neighbour another one in each version of the header. */
+static inline void compat_set_backing(struct fuse_open_out *out, int32_t id)
+{
+	memcpy((char *)out + 12, &id, sizeof(id));
+}
+
+/* How many filesystems may lie under a backing file, counted from this one. */
+static inline void compat_set_stack_depth(struct fuse_init_out *out, uint32_t depth)
+{
+	memcpy((char *)out + 36, &depth, sizeof(depth));
+}
+
 #if FUSE_KERNEL_MINOR_VERSION < 42
 #define FUSE_OVER_IO_URING (1ULL << 41)
 
@@ -124,6 +150,9 @@ struct fuse_copy_file_range_out {
 #endif
 
 _Static_assert(sizeof(struct fuse_in_header) == 40, "fuse_in_header");
+_Static_assert(sizeof(struct fuse_open_out) == 16, "fuse_open_out");
+_Static_assert(sizeof(struct fuse_init_out) == 64, "fuse_init_out");
+_Static_assert(offsetof(struct fuse_init_out, flags2) == 32, "fuse_init_out.flags2");
 _Static_assert(sizeof(struct fuse_statx_out) == 288, "fuse_statx_out");
 _Static_assert(sizeof(struct fuse_uring_req_header) == 288, "fuse_uring_req_header");
 

@@ -63,10 +63,6 @@ static int check_config(const struct fuse_front_config *config)
 		log_error("writeback caching and passthrough exclude each other");
 		return -EINVAL;
 	}
-	if (config->passthrough == FUSE_PASSTHROUGH_ON) {
-		log_error("passthrough is not available");
-		return -EOPNOTSUPP;
-	}
 	if (config->transport == FUSE_TRANSPORT_URING && !uring_usable()) {
 		log_error("FUSE over io_uring is switched off in this kernel "
 			  "(/sys/module/fuse/parameters/enable_uring)");
@@ -77,12 +73,17 @@ static int check_config(const struct fuse_front_config *config)
 
 static void apply_config(struct fuse_front *front, const struct fuse_front_config *config)
 {
+	struct lam_info info;
+
+	lam_stack_info(front->stack, &info);
+	front->read_only = !info.writable;
 	front->owner = (uint32_t)getuid();
 	front->root_only = config->allow_root;
 	front->opens_answered = config->opens_answered;
 	front->no_acl = config->no_acl;
 	front->no_xattr = config->no_xattr;
 	front->writeback = config->writeback;
+	front->want_passthrough = config->passthrough != FUSE_PASSTHROUGH_OFF && !config->writeback;
 	front->want_write = config->max_write;
 	front->entry_ttl = ttl_of(config->entry_ttl);
 	front->attr_ttl = ttl_of(config->attr_ttl);
@@ -117,6 +118,26 @@ static int make_threads(struct fuse_front *front)
 	front->seekers = late_pool_new(&front->slots[front->n_slots - n_slow - 1], 1);
 	front->slow = late_pool_new(&front->slots[front->n_slots - n_slow], n_slow);
 	return front->seekers && front->slow ? 0 : -ENOMEM;
+}
+
+/* After the handshake: what the kernel offers may not be permitted. */
+static int start_passthrough(struct fuse_front *front, bool demanded)
+{
+	int r = -EOPNOTSUPP;
+
+	if (!front->want_passthrough)
+		return 0;
+	if (front->proto.flags & FUSE_PASSTHROUGH)
+		r = passthrough_probe(front->fd);
+	if (r == 0) {
+		front->passthrough = passthrough_new();
+		return front->passthrough ? 0 : -ENOMEM;
+	}
+	if (!demanded)
+		return 0;
+	log_error("passthrough is not available: %s",
+		  r == -EPERM ? "only root outside of user namespaces may use it" : log_errno(r));
+	return r;
 }
 
 static struct fuse_front *front_new(struct lam_stack *stack)
@@ -168,6 +189,9 @@ int fuse_front_open(struct fuse_front **ret, struct lam_stack *stack,
 		log_error("this kernel has no FUSE over io_uring");
 		return -EOPNOTSUPP;
 	}
+	r = start_passthrough(front, config->passthrough == FUSE_PASSTHROUGH_ON);
+	if (r < 0)
+		return r;
 	r = make_threads(front);
 	if (r < 0) {
 		log_error("out of memory");
@@ -319,6 +343,7 @@ void fuse_front_close(struct fuse_front *front)
 	holds_free(front->holds);
 	late_pool_free(front->seekers);
 	late_pool_free(front->slow);
+	passthrough_free(front->passthrough);
 	free(front->slots);
 	free(front->mountpoint);
 	if (front->stop_fd >= 0)

@@ -40,6 +40,8 @@ static uint64_t wanted(const struct fuse_front *front)
 		flags |= FUSE_POSIX_ACL;
 	if (front->writeback)
 		flags |= FUSE_WRITEBACK_CACHE;
+	if (front->want_passthrough)
+		flags |= FUSE_PASSTHROUGH;
 	if (front->uring)
 		flags |= FUSE_OVER_IO_URING;
 	return flags;
@@ -94,6 +96,8 @@ int init_negotiate(const struct fuse_front *front, const struct fuse_init_in *in
 	out->max_write = proto->max_write;
 	out->max_pages = (uint16_t)proto->max_pages;
 	out->time_gran = 1;
+	if (proto->flags & FUSE_PASSTHROUGH)
+		compat_set_stack_depth(out, 1);
 	return 0;
 }
 

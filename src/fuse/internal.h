@@ -18,6 +18,7 @@
 #include "front.h"
 #include "holds.h"
 #include "late.h"
+#include "passthrough.h"
 
 /* How many INTERRUPTs that came before their request are remembered. */
 #define EARLY_MAX 8u
@@ -64,7 +65,10 @@ struct fuse_front {
 	uint32_t owner;	  /* the user who mounted */
 	bool root_only;	  /* of others than the owner only root may enter */
 	bool opens_answered, no_acl, no_xattr, writeback;
-	uint32_t want_write; /* bytes of one WRITE that are wished for */
+	bool read_only;			 /* nothing can be written, ever */
+	bool want_passthrough;		 /* ask the kernel for it */
+	struct passthrough *passthrough; /* NULL: not used */
+	uint32_t want_write;		 /* bytes of one WRITE that are wished for */
 	struct ttl entry_ttl, attr_ttl, negative_ttl;
 	bool forever; /* entries and attributes never run out */
 	struct protocol proto;
@@ -191,6 +195,8 @@ int op_unsupported(struct request *rq);
 
 /* Undo the references of a listing of LEN bytes that did not reach the kernel. */
 void op_readdirplus_undo(struct request *rq, size_t len);
+/* Undo the count of an open that did not reach the kernel. */
+void op_open_undo(struct request *rq);
 /* References of the kernel to ID went away. */
 void front_forget(struct fuse_front *front, uint64_t id, uint64_t n);
 

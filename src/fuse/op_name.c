@@ -119,6 +119,16 @@ int op_rmdir(struct request *rq)
 	return r < 0 ? r : lam_rmdir(rq->front->stack, &rq->call, rq->head.nodeid, name);
 }
 
+/* The kernel's cached listing of a directory holds the number of its parent, which has changed. */
+static void parent_changed(struct request *rq, uint64_t parent, const char *name)
+{
+	struct lam_entry entry;
+
+	if (lam_lookup(rq->front->stack, &rq->call, parent, name, &entry) == 0 &&
+	    S_ISDIR(entry.attr.mode))
+		(void)notify_inval_inode(rq->front, entry.id, 0, 0); /* at worst an old ".." */
+}
+
 static int rename_with(struct request *rq, uint64_t new_parent, unsigned flags)
 {
 	const char *name, *to;
@@ -130,8 +140,13 @@ static int rename_with(struct request *rq, uint64_t new_parent, unsigned flags)
 	r = old_name(rq, &to);
 	if (r < 0)
 		return r;
-	return lam_rename(rq->front->stack, &rq->call, rq->head.nodeid, name, new_parent, to,
-			  flags);
+	r = lam_rename(rq->front->stack, &rq->call, rq->head.nodeid, name, new_parent, to, flags);
+	if (r == 0 && new_parent != rq->head.nodeid) {
+		parent_changed(rq, new_parent, to);
+		if (flags & LAM_RENAME_EXCHANGE)
+			parent_changed(rq, rq->head.nodeid, name);
+	}
+	return r;
 }
 
 int op_rename(struct request *rq)
@@ -160,7 +175,8 @@ int op_rename2(struct request *rq)
 }
 
 /* Entry and open file in one answer.  There is no state of an open file: its handle is 0. */
-static int reply_create(struct request *rq, const struct lam_entry *entry, unsigned marks)
+static int reply_create(struct request *rq, const struct lam_entry *entry, unsigned marks,
+			uint32_t flags)
 {
 	struct {
 		struct fuse_entry_out entry;
@@ -172,7 +188,16 @@ static int reply_create(struct request *rq, const struct lam_entry *entry, unsig
 	if (r < 0)
 		return r;
 	rq->counted = entry->id;
-	return reply_bytes(rq, &out, sizeof(out));
+	if (rq->front->passthrough)
+		r = passthrough_open(rq, entry->id, flags, &out.open);
+	if (r == 0)
+		r = reply_bytes(rq, &out, sizeof(out));
+	if (r < 0) {
+		passthrough_release(rq->front, entry->id, out.open.fh);
+		front_forget(rq->front, entry->id, 1);
+		rq->counted = 0;
+	}
+	return r;
 }
 
 /* Somebody was faster than the caller, who would be content with any file of that name. */
@@ -193,7 +218,7 @@ static int open_existing(struct request *rq, const char *name, uint32_t flags)
 		if (r < 0)
 			return r;
 	}
-	return reply_create(rq, &entry, 0);
+	return reply_create(rq, &entry, 0, flags);
 }
 
 int op_create(struct request *rq)
@@ -212,7 +237,7 @@ int op_create(struct request *rq)
 		      (in->mode & 07777) | S_IFREG, 0, 0, &entry);
 	if (r == -EEXIST && !(flags & O_EXCL))
 		return open_existing(rq, name, flags);
-	return r < 0 ? r : reply_create(rq, &entry, HOLD_OWN_DATA);
+	return r < 0 ? r : reply_create(rq, &entry, HOLD_OWN_DATA, flags);
 }
 
 int op_tmpfile(struct request *rq)
@@ -224,7 +249,7 @@ int op_tmpfile(struct request *rq)
 	set_umask(rq, in->umask);
 	r = lam_tmpfile(rq->front->stack, &rq->call, rq->head.nodeid, (in->mode & 07777) | S_IFREG,
 			&entry);
-	return r < 0 ? r : reply_create(rq, &entry, HOLD_OWN_DATA);
+	return r < 0 ? r : reply_create(rq, &entry, HOLD_OWN_DATA, in->flags);
 }
 
 int op_readlink(struct request *rq)

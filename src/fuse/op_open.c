@@ -5,13 +5,14 @@
  * There is no state of open files, so there is nothing to do: OPEN and OPENDIR answer ENOSYS, after
  * which the kernel opens files without asking, keeps their caches and sends READ and WRITE by node
  * id.  When opens are answered after all, the handle is 0 and the caches are kept all the same.
- * (This is where an upper file could be handed to the kernel by a backing id.)
+ * Passthrough needs answers to the opens of files and counts them: passthrough.c.
  */
 #include "internal.h"
 
 #include <errno.h>
+#include <string.h>
 
-static int answer_open(struct request *rq, uint32_t flags)
+static int answer_simply(struct request *rq, uint32_t flags)
 {
 	struct fuse_open_out out = { .open_flags = flags };
 
@@ -22,18 +23,41 @@ static int answer_open(struct request *rq, uint32_t flags)
 
 int op_open(struct request *rq)
 {
-	return answer_open(rq, FOPEN_KEEP_CACHE);
+	const struct fuse_open_in *in = rq->arg;
+	struct fuse_open_out out;
+	int r;
+
+	if (!rq->front->passthrough)
+		return answer_simply(rq, FOPEN_KEEP_CACHE);
+	r = passthrough_open(rq, rq->head.nodeid, in->flags, &out);
+	return r < 0 ? r : reply_bytes(rq, &out, sizeof(out));
+}
+
+void op_open_undo(struct request *rq)
+{
+	size_t at = rq->head.opcode == FUSE_OPEN ? 0 : sizeof(struct fuse_entry_out);
+	uint64_t id = rq->head.opcode == FUSE_OPEN ? rq->head.nodeid : rq->counted;
+	struct fuse_open_out out;
+
+	if (!rq->front->passthrough ||
+	    (rq->head.opcode != FUSE_OPEN && rq->head.opcode != FUSE_CREATE &&
+	     rq->head.opcode != FUSE_TMPFILE))
+		return;
+	memcpy(&out, (const char *)rq->out + at, sizeof(out));
+	passthrough_release(rq->front, id, out.fh);
 }
 
 int op_opendir(struct request *rq)
 {
-	return answer_open(rq, FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR);
+	return answer_simply(rq, FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR);
 }
 
 /* Files made by CREATE before the first OPEN was answered are released like others. */
 int op_release(struct request *rq)
 {
-	(void)rq;
+	const struct fuse_release_in *in = rq->arg;
+
+	passthrough_release(rq->front, rq->head.nodeid, in->fh);
 	return 0;
 }
 

@@ -267,6 +267,7 @@ void request_undo(struct request *rq, int result)
 {
 	if (result < 0 || result >= REQUEST_SILENT)
 		return;
+	op_open_undo(rq);
 	if (rq->counted != 0)
 		front_forget(rq->front, rq->counted, 1);
 	else if (rq->head.opcode == FUSE_READDIRPLUS)

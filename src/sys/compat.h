@@ -63,4 +63,9 @@ struct compat_xfs_geometry {
 _Static_assert(sizeof(struct compat_fsuuid2) == 17, "layout of FS_IOC_GETFSUUID");
 _Static_assert(sizeof(struct compat_xfs_geometry) == 112, "layout of XFS_IOC_FSGEOMETRY_V1");
 
+/* 6.5: a handle for comparing only. */
+#ifndef AT_HANDLE_FID
+#define AT_HANDLE_FID 0x200
+#endif
+
 #endif

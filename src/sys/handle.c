@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "sys/compat.h"
 #include "sys/feature.h"
 
 union handle_buf {
@@ -22,6 +23,15 @@ int sys_name_to_handle(int dirfd, const char *name, struct sys_handle *ret, int 
 	r = (int)SYS_CALL(
 		"name_to_handle_at", false,
 		name_to_handle_at(dirfd, name, &buf.head, &mount, name[0] ? 0 : AT_EMPTY_PATH));
+	/* A filesystem whose handles cannot be opened (an overlay) still tells objects apart by them. */
+	if (r == -EOPNOTSUPP) {
+		buf.head.handle_bytes = sizeof(ret->fid);
+		r = (int)SYS_CALL("name_to_handle_at", false,
+				  name_to_handle_at(dirfd, name, &buf.head, &mount,
+						    AT_HANDLE_FID | (name[0] ? 0 : AT_EMPTY_PATH)));
+		if (r == -EINVAL) /* a kernel that does not know the flag */
+			r = -EOPNOTSUPP;
+	}
 	if (r < 0)
 		return r;
 	if (buf.head.handle_bytes > sizeof(ret->fid))

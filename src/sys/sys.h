@@ -151,6 +151,12 @@ int sys_ficlone(int out, int in);
 int sys_fsync(int fd);
 int sys_fdatasync(int fd);
 int sys_syncfs(int fd);
+/* Whether FD's filesystem makes nothing durable before what had reached the device before it:
+ * then sys_write_out() before a change keeps the order of both over a crash. */
+bool sys_keeps_order(int fd);
+/* Write the file's dirty data and wait until the device has it; it is not durable yet.
+ * -EOPNOTSUPP where that cannot be asked for. */
+int sys_write_out(int fd);
 
 /* ---- Mounts ---- */
 

@@ -123,4 +123,35 @@ equal "of a directory" "$(override r/upper/d)" 0:0:1777
 equal "of a copied-up file" "$(override r/upper/file)" 5:0:644
 equal "on disk all is his" "$(find r/upper -printf '%U:%G\n' | sort -u)" 65534:65534
 equal "a user: after a remount" "$(inside again)" "$wanted"
+
+# A squashed owner is never shown, so a server that may not give files to him copies up all the same.
+mkdir -p z/{lower/dir,upper,work,mnt}
+chown 65534:65534 z/*
+echo below > z/lower/theirs
+echo below > z/lower/dir/theirs
+chown -R 5:6 z/lower/dir z/lower/theirs
+chmod 777 z/lower/dir
+chmod 666 z/lower/theirs z/lower/dir/theirs
+cat > squashed.sh <<'END'
+set -e
+cd "$1"
+"$2" -o "lowerdir=$1/lower,upperdir=$1/upper,workdir=$1/work,$3" "$1/mnt"
+trap 'cd /; umount "$1/mnt"' EXIT
+cd mnt
+echo more >> theirs
+echo more >> dir/theirs
+chmod 755 dir
+echo new > dir/new
+stat -c %n:%u:%g:%a theirs dir dir/*
+tail -qn1 theirs dir/theirs
+END
+squashed() {
+	as_inside unshare --mount --map-root-user bash "$T/squashed.sh" "$T/z" "$PROG" "$1" 2>&1
+}
+wanted=$(printf '%s\n' theirs:0:0:666 dir:0:0:755 dir/new:0:0:644 dir/theirs:0:0:666 more more)
+equal "squashed, without privilege: copy-up" "$(squashed squash_to_root)" "$wanted"
+equal "on disk all is his" "$(find z/upper -printf '%U:%G\n' | sort -u)" 65534:65534
+rm -rf z/upper/* z/work/*
+check_not "and unsquashed it is refused: the owner would show" squashed index=on
+equal "without a trace in upper" "$(ls -A z/upper)" ""
 finish

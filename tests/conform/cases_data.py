@@ -170,7 +170,8 @@ def collapse_and_insert(o):
 		for mode in (sysc.FALLOC_COLLAPSE, sysc.FALLOC_INSERT):
 			r = o.fd("fallocate", lambda m=mode: sysc.fallocate(fd, m, 65536, 65536))
 			o.must(r == "EOPNOTSUPP", "mode %d gives EOPNOTSUPP, not %s" % (mode, r))
-	o.read("f", 65530, 12)
+	with o.apart():
+		o.must(o.read("f", 65530, 12) == b"x" * 12, "the file is as it was")
 	o.close(fd)
 
 
@@ -197,7 +198,20 @@ def seek_hole_in_what_was_written(o):
 	o.holes("n")
 
 
-@case(lower=[[F("src", b"0123456789" * 1000), F("dst", b"-" * 5000)]])
+@case(lower=[[F("src", b"0123456789" * 1000), F("dst", b"-" * 5000)]],
+	diverges="copy-between-layers", tree=False, bytes=False)
+def copy_between_layers(o):
+	"""From a lower file to one of upper: the kernel refuses this between filesystems."""
+	a = o.open("src")
+	b = o.open("dst", os.O_RDWR)
+	with o.apart():
+		r = o.fd("copy_file_range", lambda: sysc.copy_file_range(a, 5, b, 10, 100))
+		o.must(r == 100, "100 bytes are copied, not %s" % r)
+		o.must(o.read("dst", 8, 10) == b"--56789012", "they are the right ones")
+
+
+@case(lower=[[F("src", b"0123456789" * 1000), F("dst", b"-" * 5000)]],
+	fs=("ext4", "xfs", "btrfs", "tmpfs"))
 def copy_file_range(o):
 	a = o.open("src")
 	b = o.open("dst", os.O_RDWR)
@@ -297,11 +311,17 @@ def times_of_writes(o):
 	o.times("f")
 	o.write("f", b"y")
 	o.times("f")
-	o.utimes("f", 10**18, 10**18)
-	o.truncate("f", 100)
-	o.times("f")
 	o.utimes("f", 10**18, 10**18 + 999999999)
 	o.times("f")
+
+
+@case(lower=[[F("f", b"x" * 100)]], diverges="truncate-sets-mtime", tree=False, bytes=False)
+def times_of_truncation(o):
+	"""To the same size: the kernel does as upper's filesystem, and some do nothing."""
+	o.utimes("f", 10**18, 10**18)
+	with o.apart():
+		o.truncate("f", 100)
+		o.must(" mnow" in o.stat("f"), "mtime is set, as POSIX says")
 
 
 @case(lower=[[F("sp", size=1 << 20), F("w", b"w" * 4096)]])

@@ -200,3 +200,33 @@ def open_link_removed(o):
 	o.fpread(fd)
 	o.close(fd)
 	o.ls()
+
+
+@case(lower=[[F("b/f", "x"), H("b/h", "b/f"), F("a/x", "x"), F("c/y", "y")]])
+def rename_after_partner_is_removed(o):
+	"""One of two lower names goes, in a directory that has been worked in; the other moves."""
+	o.create("b/n1")
+	o.create("c/n3")
+	o.rename("a/x", "b/n4")
+	o.unlink("c/n3")
+	o.unlink("b/f")
+	o.rename("b/h", "b/n5")
+	o.stat("b/n5")
+	o.ls("b")
+	o.write("b/n5", b"moved")
+	o.remount()
+	o.read("b/n5")
+	o.stat("b/n5")
+
+
+@case(lower=[[F("b/f", "x"), H("b/h", "b/f")], [F("b/k", "k"), H("c/k2", "b/k")]])
+def exchange_links(o):
+	o.ls("b")
+	o.unlink("b/f")
+	o.create("b/new", b"n")
+	o.rename("b/h", "c/k2", 2)
+	o.stat("b/h")
+	o.stat("c/k2")
+	o.same("b/k", "b/h")
+	o.rename("b/k", "b/h", 2)
+	o.find()

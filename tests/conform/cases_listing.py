@@ -77,7 +77,8 @@ def seek_to_every_cookie(o):
 	o.note("after rewind", sorted(_names(look.read_all(fd))) == sorted(names))
 
 
-@case(lower=[MANY, MORE], diverges="cookies-outlive-descriptors", bytes=False)
+@case(lower=[MANY, MORE], diverges="cookies-outlive-descriptors", bytes=False,
+	tree=False)
 def cookies_are_stable(o):
 	"""A cookie means the same after other names went away and in another open."""
 	fd = o.open("d", os.O_RDONLY | os.O_DIRECTORY)
@@ -95,7 +96,7 @@ def cookies_are_stable(o):
 		os.close(os.open("%s/d/%s" % (o.mnt, gone[i]), os.O_CREAT, 0o644))
 
 
-@case(lower=[MANY, MORE])
+@case(lower=[MANY, MORE], bytes=False, tree=False)
 def removing_while_reading(o):
 	"""Every name that stays is given once, whatever is removed meanwhile."""
 	fd = o.open("d", os.O_RDONLY | os.O_DIRECTORY)
@@ -134,7 +135,7 @@ def making_while_reading(o):
 	o.always(len(seen) == len(set(seen)), "some name came twice")
 
 
-@case(lower=[MANY])
+@case(lower=[MANY], bytes=False, tree=False)
 def copying_up_while_reading(o):
 	"""A copy-up between two reads neither repeats nor loses a name."""
 	fd = o.open("d", os.O_RDONLY | os.O_DIRECTORY)

@@ -170,6 +170,29 @@ def three_layers_redirected(o):
 	o.ls("a")
 
 
+@case(lower=[[D("z", x={OVL + "redirect": b"/p/a"}), F("z/t", "t")],
+	[D("p"), D("p/a", x={OVL + "redirect": b"old"}), F("p/a/m", "m")],
+	[D("p"), D("p/old", x={OVL + "redirect": b"older"}), F("p/old/n", "n")],
+	[F("p/older/o", "o"), F("old/wrong", "w"), F("a/wrong", "w"), F("p/a/wrong", "w")]])
+def relative_redirect_on_absolute_path(o):
+	o.ls("z")
+	for f in "tmno":
+		o.read("z/" + f)
+	o.create("z/new")
+	o.remount()
+	o.ls("z")
+
+
+@case(lower=[[D("z", x={OVL + "redirect": b"/p/a/d"}), F("z/t", "t")],
+	[D("p", x={OVL + "redirect": b"parent"}), D("p/a", x={OVL + "redirect": b"x"}),
+		F("p/a/d/m", "m")],
+	[F("parent/x/d/n", "n"), F("x/d/wrong", "w"), F("p/x/d/wrong", "w")]])
+def relative_redirects_along_absolute_path(o):
+	o.ls("z")
+	for f in "tmn":
+		o.read("z/" + f)
+
+
 LONG = "/".join(c * 60 for c in "abcde")
 
 
@@ -187,8 +210,8 @@ def redirect_over_256_bytes(o):
 		o.must(o.read("d/f") == b"f", "and after a remount")
 
 
-@case(lower=[[F(LONG + "/d/f", "f")]], upper=[D("moved", x={
-	OVL + "redirect": b"/" + LONG.encode() + b"/d"})])
+@case(lower=[[F(LONG + "/d/f", "f")]], upper=[D(LONG), W(LONG + "/d"),
+	D("moved", x={OVL + "redirect": b"/" + LONG.encode() + b"/d"})])
 def long_redirect_followed(o):
 	o.ls("moved")
 	o.read("moved/f")

@@ -270,9 +270,10 @@ def handle_forged(c):
 					need(sysc.ename(e) in ("ESTALE", "EINVAL"),
 						"it gave " + sysc.ename(e))
 					continue
-				need(os.fstat(fd).st_ino in good,
-					"a damaged handle gave an unknown object")
-				os.close(fd)
+				st = os.fstat(fd)
+				need(st.st_ino in good, "%s, byte %d, ^%#x: number %d, %s" % (
+					n, i, x, st.st_ino, look.attrs(st)))
+				c.done(fd)
 		for v in (0, 1, 2, 1 << 31, 1 << 62, (1 << 64) - 1):
 			words = struct.pack("=IIII", v >> 32, v & 0xFFFFFFFF, v & 0xFFFF, 0)
 			c.error((typ, words[:len(raw)].ljust(len(raw), b"\0")))
@@ -519,7 +520,7 @@ def _unprivileged(c, what):
 	shutil.copytree(os.path.join(here, "lib"), os.path.join(tools, "lib"))
 	program = "kernel"
 	if not c.is_kernel:
-		program = os.path.join(tools, "prog")
+		program = os.path.join(tools, os.path.basename(c.driver.program))
 		shutil.copy(shutil.which(c.driver.program), program)
 	cmd = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", "unshare", "-Urm",
 		"--kill-child", _interpreter(), os.path.join(tools, "identity_user.py"), what,

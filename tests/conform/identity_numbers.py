@@ -391,7 +391,7 @@ def links_removal_is_free(c):
 	need(c.nlink("b") == 1 and c.read("b")[:2] == b"xx", "not after a remount")
 
 
-@row(TWO, "orphans in the index are removed at the next mount", **TRIO)
+@row(TWO, "orphans in the index are removed at the next mount", dirty=True, **TRIO)
 def index_orphans(c):
 	c.write("a", b"NEW")
 	c.stop()
@@ -421,7 +421,7 @@ def index_strays(c):
 	c.start(world.Driver("kernel"), [])
 
 
-@row(TWO, "stale entries after offline changes are repaired", **TRIO)
+@row(TWO, "stale entries after offline changes are repaired", dirty=True, **TRIO)
 def index_stale(c):
 	c.write("a", b"NEW")
 	c.stop()

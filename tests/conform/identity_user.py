@@ -25,8 +25,10 @@ class UserMount:
 		if self.program == "kernel":
 			sysc.mount("overlay", self.mnt, "overlay", 0, opts + ",userxattr")
 		else:
-			subprocess.run([self.program, "-o", opts, self.mnt], check=True,
-				stdin=subprocess.DEVNULL)
+			r = subprocess.run([self.program, "-o", opts, self.mnt], text=True,
+				stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+				stderr=subprocess.PIPE)
+			need(r.returncode == 0, "mount: " + r.stderr.strip())
 		os.chdir("/")
 
 	def remount(self):
@@ -91,7 +93,7 @@ def main():
 	try:
 		m.start()
 		{"numbers": numbers, "links": links, "handles": handles}[what](m)
-	except (Wrong, OSError, subprocess.CalledProcessError) as e:
+	except (Wrong, OSError) as e:
 		print("%s: %s" % (type(e).__name__, e))
 		return 1
 	finally:

@@ -75,6 +75,12 @@ static void follows_the_settings(void **state)
 	assert_false(proto.zero_open);
 	assert_int_equal(out.max_write, 65536);
 
+	assert_false(proto.flags & FUSE_PASSTHROUGH);
+	front.writeback = false;
+	front.want_passthrough = true;
+	assert_int_equal(init_negotiate(&front, &in, &out, &proto), 0);
+	assert_true(proto.flags & FUSE_PASSTHROUGH);
+
 	front.no_acl = false;
 	front.no_xattr = true;
 	assert_int_equal(init_negotiate(&front, &in, &out, &proto), 0);

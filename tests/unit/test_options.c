@@ -182,7 +182,11 @@ static void owners(void **state)
 	assert_int_equal(lam_options_set(o, "squash_to_root", NULL), 0);
 	c = lam_options_config(o);
 	assert_true(c->squash_gid);
-	assert_int_equal(c->squash_to_uid, 0);
+	/* A number goes before root's, whatever the order. */
+	assert_int_equal(c->squash_to_uid, 7);
+	assert_int_equal(c->squash_to_gid, 0);
+	assert_int_equal(lam_options_set(o, "squash_to_gid", "8"), 0);
+	assert_int_equal(lam_options_config(o)->squash_to_gid, 8);
 	expect_error(o, "uidmapping", "0:1000", -EINVAL, "map");
 	expect_error(o, "uidmapping", NULL, -EINVAL, "map");
 	expect_error(o, "squash_to_uid", "root", -EINVAL, "number");

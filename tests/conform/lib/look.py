@@ -139,7 +139,8 @@ def one(path, st, links, rel, skip=()):
 			if name not in skip:
 				out += " %s=%s" % (name, show_value(value))
 	except OSError as e:
-		out += " xattr:" + sysc.ename(e)
+		if sysc.ename(e) != "EOPNOTSUPP":	# which says that there are none
+			out += " xattr:" + sysc.ename(e)
 	return out
 
 
@@ -204,44 +205,66 @@ def layer_one(path, st, links, rel, handles):
 	return out
 
 
+def index_one(path, st, rel, handles):
+	"""An index entry: its own names do not count, the link count is that of the union.
+
+	When a name of an indexed file gets its link in upper is not seen by anybody, and each side
+	is free in it: the union of names is what must be equal.
+	"""
+	text = layer_one(path, st, {}, rel, handles)
+	m = re.search(r" trusted.overlay.nlink='U([+-]\d+)'", text)
+	if not m:
+		return text
+	text = text.replace(m.group(0), "")
+	return re.sub(r" n\d+", " union%d" % (st.st_nlink + int(m.group(1))), text, count=1)
+
+
 def upper(place, handles):
 	"""The bytes of upper and of the index, as {path: description}."""
-	links, out = {}, {}
-	for rel, st in walk(place.upper):
-		if isinstance(st, OSError):
-			out[rel] = sysc.ename(st)
-			continue
-		out[rel] = layer_one(os.path.join(place.upper, rel), st, links, rel, handles)
+	links, out, indexed = {}, {}, {}
 	for rel, st in walk(place.work):
 		top, _, rest = rel.partition("/")
-		if top == "lamina" or isinstance(st, OSError):
+		if top == "lamina" or isinstance(st, OSError) or not rest:
 			continue
 		path = os.path.join(place.work, rel)
 		if rest.startswith("#") and "/" not in rest and layer_one(path, st, {}, rel,
 				handles) == "whiteout":
-			continue	# the one that all whiteouts are links of
-		if top == "index" and rest:
+			continue	# the inode that whiteouts share
+		if top == "index":
 			try:
 				rest = handles.name(bytes.fromhex(rest))
 			except ValueError:
 				pass
-			out["W/index/" + rest] = layer_one(path, st, links, rel, handles)
-		elif rest:
+			out["W/index/" + rest] = index_one(path, st, rel, handles)
+			if not stat.S_ISDIR(st.st_mode):
+				indexed[st.st_dev, st.st_ino] = rest
+		else:
 			out["W/" + rel] = layer_one(path, st, links, rel, handles)
+	for rel, st in walk(place.upper):
+		if isinstance(st, OSError):
+			out[rel] = sysc.ename(st)
+		elif stat.S_ISCHR(st.st_mode) or (st.st_dev, st.st_ino) not in indexed:
+			path = os.path.join(place.upper, rel)
+			out[rel] = layer_one(path, st, links, rel, handles)
 	return out
 
 
-def impure(place):
-	"""Directories of upper that are marked impure."""
+def missing_impure(place):
+	"""Directories of upper that hold something with an origin and are not marked for it."""
 	out = set()
-	for rel, st in [("", os.stat(place.upper))] + list(walk(place.upper)):
-		if isinstance(st, OSError) or not stat.S_ISDIR(st.st_mode):
+	for rel, st in walk(place.upper):
+		if isinstance(st, OSError):
+			continue
+		path = os.path.join(place.upper, rel)
+		parent = os.path.dirname(rel)
+		try:
+			os.getxattr(path, OVL + "origin", follow_symlinks=False)
+		except OSError:
 			continue
 		try:
-			os.getxattr(os.path.join(place.upper, rel), OVL + "impure")
-			out.add(rel or ".")
+			os.getxattr(os.path.join(place.upper, parent), OVL + "impure")
 		except OSError:
-			pass
+			out.add(parent or ".")
 	return out
 
 

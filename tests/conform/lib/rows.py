@@ -5,7 +5,7 @@ import os
 import stat
 
 from . import layers as lay
-from . import sysc, world
+from . import look, sysc, world
 
 ROWS = []
 # How a column mounts: the kernel with its complete index; the program as it comes; and the program
@@ -166,6 +166,8 @@ class Row:
 		self.prepare = kw.pop("prepare", None)
 		self.mount = kw.pop("mount", True)
 		self.timeout = kw.pop("timeout", 60)
+		# the row changes a lower layer itself
+		self.dirty = kw.pop("dirty", self.prepare is not None)
 		# whether it may fail without nfs_export=on
 		self.export_only = kw.pop("export_only", False)
 		self.name = fn.__name__
@@ -206,11 +208,13 @@ class Cell:
 			lay.build(place.upper, r.upper)
 			if r.prepare:
 				r.prepare(place)
+			before = [] if r.dirty else [look.layer_print(p) for p in place.lower]
 			if r.mount:
 				ctx.start()
 			r.fn(ctx)
 			ctx.stop()
-			return None
+			after = [look.layer_print(p) for p in place.lower[:len(before)]]
+			return None if before == after else "a lower layer was written"
 		except Wrong as e:
 			return str(e)
 		except (OSError, world.MountError, AssertionError) as e:

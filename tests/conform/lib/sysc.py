@@ -65,6 +65,8 @@ def _check(r):
 
 def ename(exc):
 	"""The name of the errno of an OSError, e.g. ENOENT."""
+	if exc.errno == errno.EOPNOTSUPP:
+		return "EOPNOTSUPP"	# the same number as ENOTSUP, which Python prefers
 	return errno.errorcode.get(exc.errno, str(exc.errno))
 
 

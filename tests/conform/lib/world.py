@@ -8,6 +8,7 @@ every loop device.
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -67,6 +68,11 @@ def make_images(root, names):
 	for d in ("fs", "run"):
 		os.mkdir(os.path.join(root, d))
 	os.umask(0o022)
+	# /dev/fuse for everybody, as udev makes it; a machine without udev keeps it from users
+	node = os.path.join(root, "fuse")
+	os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(10, 229))
+	os.chmod(node, 0o666)
+	sysc.mount(node, "/dev/fuse", None, sysc.MS_BIND)
 	for name in names:
 		target = os.path.join(root, "fs", name)
 		os.mkdir(target)
