@@ -194,8 +194,10 @@ static int open_layer(struct lam_stack *s, uint16_t i, const char *path, bool da
 	return 0;
 }
 
-/* Whether directory FD lies below (or is) the directory with this number on this device. */
-static int lies_below(int fd, dev_t dev, uint64_t ino)
+/* Called for a directory and each one above it; not 0 ends the way up. */
+typedef int (*up_fn)(void *ctx, dev_t dev, uint64_t ino);
+
+static int walk_up(int fd, up_fn fn, void *ctx)
 {
 	CLEANUP_CLOSE int at = sys_dup(fd);
 	struct statx st;
@@ -209,10 +211,10 @@ static int lies_below(int fd, dev_t dev, uint64_t ino)
 		int up;
 
 		r = sys_statx(at, "", &st);
-		if (r < 0)
+		if (r == 0)
+			r = fn(ctx, statx_dev(&st), st.stx_ino);
+		if (r)
 			return r;
-		if (st.stx_ino == ino && statx_dev(&st) == dev)
-			return 1;
 		if (st.stx_ino == last_ino && statx_dev(&st) == last_dev)
 			return 0;	/* the root: ".." is itself */
 		last_ino = st.stx_ino;
@@ -225,33 +227,65 @@ static int lies_below(int fd, dev_t dev, uint64_t ino)
 	}
 }
 
-/* Layers must not overlap: an object would have two places.  Upper inside a lower one is let pass, as the
- * kernel does; a lookup that reaches it gives ELOOP. */
-static int check_overlap(struct lam_stack *s, const char *path, unsigned self, uint16_t n_open)
+struct place_of_dir {
+	dev_t dev;
+	uint64_t ino;
+};
+
+static int is_that(void *ctx, dev_t dev, uint64_t ino)
 {
-	CLEANUP_CLOSE int fd = open_layer_dir(path);
+	const struct place_of_dir *p = ctx;
 
-	if (fd < 0)
-		return fd;
-	for (unsigned i = 0; i < n_open; i++) {
+	return p->dev == dev && p->ino == ino;
+}
+
+/* Whether directory FD lies below (or is) the directory with this number on this device. */
+static int lies_below(int fd, dev_t dev, uint64_t ino)
+{
+	struct place_of_dir p = { dev, ino };
+
+	return walk_up(fd, is_that, &p);
+}
+
+struct overlap {
+	struct lam_stack *s;
+	unsigned self;
+	const char *other;		/* the path of what it lies in */
+};
+
+/* Whether this is the root of another layer, or the work directory. */
+static int is_other_layer(void *ctx, dev_t dev, uint64_t ino)
+{
+	struct overlap *o = ctx;
+	struct lam_stack *s = o->s;
+
+	for (unsigned i = 0; i < s->n_layers; i++) {
 		const struct layer *l = &s->layers[i];
-		int r;
 
-		if (i == self || l->fd < 0)
+		if (i == o->self || l->fd < 0 || l->ino != ino || l->fs->dev != dev)
 			continue;
-		r = lies_below(fd, l->fs->dev, l->ino);
-		if (r < 0)
-			return r;
-		if (r) {
-			log_error("layers overlap: %s lies in %s", QUOTE(path), QUOTE(l->path));
-			return -ELOOP;
-		}
+		o->other = l->path;
+		return 1;
 	}
-	if (s->base_fd >= 0 && lies_below(fd, s->layers[LAYER_UPPER].fs->dev, s->work_ino) > 0) {
-		log_error("layer %s lies in the work directory", QUOTE(path));
-		return -ELOOP;
+	if (s->base_fd >= 0 && s->work_ino == ino && s->layers[LAYER_UPPER].fs->dev == dev) {
+		o->other = "the work directory";
+		return 1;
 	}
 	return 0;
+}
+
+/* Layers must not overlap: an object would have two places.  Upper inside a lower one is let pass, as the
+ * kernel does; a lookup that reaches it gives ELOOP. */
+static int check_overlap(struct lam_stack *s, unsigned self)
+{
+	struct overlap o = { .s = s, .self = self };
+	CLEANUP_CLOSE int fd = open_layer_dir(s->layers[self].path);
+	int r = fd < 0 ? fd : walk_up(fd, is_other_layer, &o);
+
+	if (r <= 0)
+		return r;
+	log_error("layers overlap: %s lies in %s", QUOTE(s->layers[self].path), o.other);
+	return -ELOOP;
 }
 
 static bool same_as_earlier(struct lam_stack *s, uint16_t i)
@@ -348,7 +382,7 @@ static int open_layers(struct lam_stack *s, const struct lam_config *c)
 	if (r == 0)
 		r = open_lowers(s, c->data_lower, c->n_data_lower, true);
 	for (uint16_t i = 1; r == 0 && i < s->n_layers; i++)
-		r = check_overlap(s, s->layers[i].path, i, s->n_layers);
+		r = check_overlap(s, i);
 	return r;
 }
 
