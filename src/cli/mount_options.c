@@ -406,6 +406,7 @@ void mount_plan_done(struct mount_plan *plan)
 	free(plan->subtype);
 	free(plan->extra_options);
 	free(plan->log_path);
+	free(plan->nfs.allow);
 	*plan = (struct mount_plan){ 0 };
 }
 

@@ -286,6 +286,8 @@ struct lam_stack {
 	struct cond copyup_cond;
 
 	struct node_shard shards[NODE_SHARDS];
+	uint64_t node_limit;		/* nodes to have in memory */
+	_Atomic uint64_t sweep_at;	/* how many nodes make the next sweep due; UINT64_MAX: under way */
 	struct node *root;
 	struct rdir **root_stack;	/* roots of the merged lowers: [layer - 1] */
 	struct rdir *upper_root;
@@ -311,6 +313,8 @@ struct lam_stack {
 /* node.c */
 int nodes_init(struct lam_stack *s);
 void nodes_destroy(struct lam_stack *s);
+/* Bound the table if it has grown over its limit.  No lock may be held. */
+void nodes_check(struct lam_stack *s);
 struct node *node_find(struct lam_stack *s, uint64_t id);	/* referenced, or NULL */
 struct node *node_ref(struct node *n);
 void node_put(struct lam_stack *s, struct node *n);
@@ -587,7 +591,6 @@ void perm_thread_init(void);
 int data_fd(struct lam_stack *s, struct node *n, bool write, struct fdent **ret);
 
 /* resolve.c */
-void nodes_sweep(struct lam_stack *s);
 int resolve_id(struct lam_stack *s, uint64_t id, struct node **ret);
 /* Find a name for a node that is known by handle only.  -ESTALE if it has none. */
 int resolve_connect(struct lam_stack *s, struct node *n);

@@ -359,6 +359,7 @@ int lam_lookup(struct lam_stack *s, const struct lam_call *call, uint64_t parent
 	int r = node_get_dir(s, parent, &d.n);
 
 	(void)call;
+	nodes_check(s);
 	if (r < 0)
 		return r;
 	mutex_lock(&d.n->dir->lock);
@@ -383,6 +384,7 @@ int lam_resolve(struct lam_stack *s, const struct lam_call *call, uint64_t id, s
 	int r = node_get(s, id, &n.n);
 
 	(void)call;
+	nodes_check(s);
 	return r < 0 ? r : node_entry(s, n.n, ret);
 }
 

@@ -277,6 +277,7 @@ int lam_readdir(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 	int r = node_get_dir(s, id, &d.n);
 
 	(void)call;
+	nodes_check(s);
 	if (r < 0)
 		return r;
 	if (!b)

@@ -6,7 +6,7 @@
 #include <linux/capability.h>
 #include <sys/resource.h>
 
-#define LISTING_BYTES_DEFAULT (16u << 20)
+#define LISTING_BYTES_DEFAULT (8u << 20)
 #define LISTING_NAMES_MAX 200000u
 
 /* ---- Settings ---- */
@@ -477,6 +477,7 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	s->listings_limit = c->max_cache_bytes ? c->max_cache_bytes : LISTING_BYTES_DEFAULT;
 	s->listing_max = LISTING_NAMES_MAX;
 	fdcache_init(&s->fds, fd_limit(c));
+	s->node_limit = c->max_nodes;
 	return s;
 }
 
