@@ -194,10 +194,11 @@ static int open_layer(struct lam_stack *s, uint16_t i, const char *path, bool da
 	return 0;
 }
 
-/* Called for a directory and each one above it; not 0 ends the way up. */
-typedef int (*up_fn)(void *ctx, dev_t dev, uint64_t ino);
+/* Whether a directory, given by device and number, is one that is looked for. */
+typedef bool (*match_fn)(void *ctx, dev_t dev, uint64_t ino);
 
-static int walk_up(int fd, up_fn fn, void *ctx)
+/* Go from directory FD up to the root of the system until FN matches: 1, 0 (nowhere) or -errno. */
+static int climb(int fd, match_fn fn, void *ctx)
 {
 	CLEANUP_CLOSE int at = sys_dup(fd);
 	struct statx st;
@@ -211,10 +212,10 @@ static int walk_up(int fd, up_fn fn, void *ctx)
 		int up;
 
 		r = sys_statx(at, "", &st);
-		if (r == 0)
-			r = fn(ctx, statx_dev(&st), st.stx_ino);
-		if (r)
+		if (r < 0)
 			return r;
+		if (fn(ctx, statx_dev(&st), st.stx_ino))
+			return 1;
 		if (st.stx_ino == last_ino && statx_dev(&st) == last_dev)
 			return 0;	/* the root: ".." is itself */
 		last_ino = st.stx_ino;
@@ -227,64 +228,63 @@ static int walk_up(int fd, up_fn fn, void *ctx)
 	}
 }
 
-struct place_of_dir {
+struct one_dir {
 	dev_t dev;
 	uint64_t ino;
 };
 
-static int is_that(void *ctx, dev_t dev, uint64_t ino)
+static bool is_dir(void *ctx, dev_t dev, uint64_t ino)
 {
-	const struct place_of_dir *p = ctx;
+	const struct one_dir *d = ctx;
 
-	return p->dev == dev && p->ino == ino;
+	return d->ino == ino && d->dev == dev;
 }
 
 /* Whether directory FD lies below (or is) the directory with this number on this device. */
 static int lies_below(int fd, dev_t dev, uint64_t ino)
 {
-	struct place_of_dir p = { dev, ino };
+	struct one_dir d = { dev, ino };
 
-	return walk_up(fd, is_that, &p);
+	return climb(fd, is_dir, &d);
 }
 
-struct overlap {
-	struct lam_stack *s;
+struct other_layer {
+	const struct lam_stack *s;
 	unsigned self;
-	const char *other;		/* the path of what it lies in */
+	uint16_t n_open;
+	const struct layer *found;	/* NULL: the work directory */
 };
 
-/* Whether this is the root of another layer, or the work directory. */
-static int is_other_layer(void *ctx, dev_t dev, uint64_t ino)
+static bool is_other_layer(void *ctx, dev_t dev, uint64_t ino)
 {
-	struct overlap *o = ctx;
-	struct lam_stack *s = o->s;
+	struct other_layer *o = ctx;
+	const struct lam_stack *s = o->s;
 
-	for (unsigned i = 0; i < s->n_layers; i++) {
+	for (unsigned i = 0; i < o->n_open; i++) {
 		const struct layer *l = &s->layers[i];
 
-		if (i == o->self || l->fd < 0 || l->ino != ino || l->fs->dev != dev)
-			continue;
-		o->other = l->path;
-		return 1;
+		if (i != o->self && l->fd >= 0 && l->ino == ino && l->fs->dev == dev) {
+			o->found = l;
+			return true;
+		}
 	}
-	if (s->base_fd >= 0 && s->work_ino == ino && s->layers[LAYER_UPPER].fs->dev == dev) {
-		o->other = "the work directory";
-		return 1;
-	}
-	return 0;
+	return s->base_fd >= 0 && s->work_ino == ino && s->layers[LAYER_UPPER].fs->dev == dev;
 }
 
 /* Layers must not overlap: an object would have two places.  Upper inside a lower one is let pass, as the
  * kernel does; a lookup that reaches it gives ELOOP. */
-static int check_overlap(struct lam_stack *s, unsigned self)
+static int check_overlap(struct lam_stack *s, const char *path, unsigned self, uint16_t n_open)
 {
-	struct overlap o = { .s = s, .self = self };
-	CLEANUP_CLOSE int fd = open_layer_dir(s->layers[self].path);
-	int r = fd < 0 ? fd : walk_up(fd, is_other_layer, &o);
+	struct other_layer o = { .s = s, .self = self, .n_open = n_open };
+	CLEANUP_CLOSE int fd = open_layer_dir(path);
+	int r = fd < 0 ? fd : climb(fd, is_other_layer, &o);
 
 	if (r <= 0)
 		return r;
-	log_error("layers overlap: %s lies in %s", QUOTE(s->layers[self].path), o.other);
+	if (o.found)
+		log_error("layers overlap: %s lies in %s", QUOTE(path), QUOTE(o.found->path));
+	else
+		log_error("layer %s lies in the work directory", QUOTE(path));
 	return -ELOOP;
 }
 
@@ -382,7 +382,7 @@ static int open_layers(struct lam_stack *s, const struct lam_config *c)
 	if (r == 0)
 		r = open_lowers(s, c->data_lower, c->n_data_lower, true);
 	for (uint16_t i = 1; r == 0 && i < s->n_layers; i++)
-		r = check_overlap(s, i);
+		r = check_overlap(s, s->layers[i].path, i, s->n_layers);
 	return r;
 }
 
