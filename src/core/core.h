@@ -501,6 +501,7 @@ int index_key(struct lam_stack *s, struct fsys *fs, int fd, const char *name,
 /* Whether an entry is there: 1, 0 or -errno; its status in ST. */
 int index_stat(struct lam_stack *s, const char *name, struct statx *st);
 /* Visible names of an indexed upper inode. */
+int index_settle_nlink(struct lam_stack *s, struct node *n, const struct statx *st);
 int index_node_nlink(struct lam_stack *s, struct node *n, const struct statx *st, uint32_t *ret);
 int index_write_nlink(struct lam_stack *s, int fd, const char *name, uint32_t visible,
 		      uint32_t upper_nlink);
