@@ -325,7 +325,9 @@ static int origin_by_name(struct walk *w, const char *name, const struct fh *ori
 		if (r == 0)
 			r = sys_statx(e->fd, name, &st);
 		fdcache_put(&s->fds, e);
-		if (r < 0 || !fh_equal(&fh, origin))
+		/* A filesystem that forgets its handles (another FUSE server) gives a new one each time:
+		 * the name and type have to do then. */
+		if (r < 0 || (!fh_equal(&fh, origin) && (st.stx_mode & S_IFMT) != w->f->type))
 			continue;
 		w->f->origin_fs = fs;
 		w->f->origin_ino = st.stx_ino;
