@@ -173,6 +173,13 @@ int lam_stack_add_user(struct lam_stack *stack, lam_in_use_fn in_use, void *ctx)
 /* The front end's clients no longer refer to ID: an orphan is removed, cached state may go. */
 void lam_forget(struct lam_stack *stack, uint64_t id);
 
+/*
+ * A secret of SIZE random bytes (at most 256) that lives as long as the upper layer: read from the
+ * work directory, or made and kept there, for its owner's eyes only.  NAME has no slash.  -EROFS: the
+ * stack has no work directory.  -EIO: what is there has another size.
+ */
+int lam_stack_secret(struct lam_stack *stack, const char *name, void *buf, size_t size);
+
 /* Counters since the stack was opened; for status output. */
 struct lam_stats {
 	uint64_t nodes, node_bytes;		/* now */

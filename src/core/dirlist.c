@@ -140,7 +140,8 @@ static int build_layer(struct build *b, struct rdir *r)
 	res = dirscan(b->dir->fd, build_name, b);
 	if (res == 0 && b->saw_dot_wh)
 		res = dirscan(b->dir->fd, build_dot_wh, b);
-	if (res == 0 && !b->saw_dot_wh && (r->layer != LAYER_UPPER || !b->s->write_dot_wh))
+	if (res == 0 && !b->saw_dot_wh && !b->s->watch_lower &&
+	    (r->layer != LAYER_UPPER || !b->s->write_dot_wh))
 		r->no_dot_wh = true;
 	fdcache_put(&b->s->fds, b->dir);
 	return res;
@@ -202,7 +203,8 @@ int dirlist_build(struct lam_stack *s, struct node *d, bool now)
 	struct listing *l;
 	int r;
 
-	if (dir->listing || dir->too_big)
+	/* Where others change lower layers, a listing serves one reading and no lookup. */
+	if (dir->listing || dir->too_big || (s->watch_lower && !now))
 		return 0;
 	if (!now && (dir->n_lower + 1u) * ++dir->lookups <= 2 * LOOKUPS_BEFORE_LISTING)
 		return 0;
@@ -367,11 +369,15 @@ static int check_upper_name(void *ctx, const struct sys_dirent *de)
 
 static int check_lower_visible(struct lam_stack *s, struct node *d)
 {
-	int r = dirlist_build(s, d, true);
-	struct listing *l = d->dir->listing;
+	struct listing *l;
+	int r;
 
+	if (s->watch_lower)
+		dirlist_drop_locked(s, d);
+	r = dirlist_build(s, d, true);
 	if (r < 0)
 		return r;
+	l = d->dir->listing;
 	if (!l)
 		return -ENOTEMPTY;	/* more names than whiteouts would be worth */
 	for (struct lentry *e = listing_after(l, 0); e; e = listing_after(l, e->hash)) {

@@ -221,6 +221,7 @@ static uint8_t index_for_key(struct lam_stack *s, const char *key)
 	char buf[8192], *line, *save = NULL;
 	uint64_t used = 0;
 	CLEANUP_CLOSE int fd = -1;
+	bool torn;
 	ssize_t n;
 	uint8_t index;
 
@@ -235,6 +236,7 @@ static uint8_t index_for_key(struct lam_stack *s, const char *key)
 		return (uint8_t)__builtin_ctzll(~used);
 	n = sys_pread(fd, buf, sizeof(buf) - 1, 0);
 	buf[n > 0 ? n : 0] = '\0';
+	torn = n > 0 && buf[n - 1] != '\n';	/* by a crash: the next line must not go on in it */
 	for (line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		char *end;
 		unsigned long i = strtoul(line, &end, 10);
@@ -253,7 +255,7 @@ static uint8_t index_for_key(struct lam_stack *s, const char *key)
 		return (uint8_t)__builtin_ctzll(~used);
 	}
 	index = (uint8_t)__builtin_ctzll(~used);
-	n = snprintf(buf, sizeof(buf), "%u %s\n", index, key);
+	n = snprintf(buf, sizeof(buf), "%s%u %s\n", torn ? "\n" : "", index, key);
 	if (sys_pwrite(fd, buf, (size_t)n, 0) < 0)	/* O_APPEND: goes to the end */
 		log_warning("cannot write workdir/lamina/filesystems: inode numbers may change at the next mount");
 	return index;

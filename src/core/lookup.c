@@ -687,7 +687,7 @@ int lookup_locked(struct lam_stack *s, struct node *d, const char *name, struct 
 	r = dirlist_build(s, d, false);
 	if (r < 0)
 		return r;
-	if (d->dir->listing) {
+	if (d->dir->listing && !s->watch_lower) {
 		e = listing_find(d->dir->listing, name, strlen(name));
 		if (!e)
 			return 0;
@@ -710,7 +710,7 @@ int lookup_lower_positive(struct lam_stack *s, struct node *d, const char *name)
 {
 	struct dir *dir = d->dir;
 
-	if (dir->listing) {
+	if (dir->listing && !s->watch_lower) {
 		const struct lentry *e = listing_find(dir->listing, name, strlen(name));
 
 		if (!e || !(e->flags & LE_BELOW))

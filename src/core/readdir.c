@@ -287,5 +287,10 @@ int lam_readdir(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 	b->n = 0;
 	b->end = false;
 	ls.d = d.n;
+	if (s->watch_lower) {
+		mutex_lock(&d.n->dir->lock);
+		dirlist_drop_locked(s, d.n);
+		mutex_unlock(&d.n->dir->lock);
+	}
 	return list_all(&ls, emit, ctx);
 }

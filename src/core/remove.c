@@ -321,7 +321,7 @@ int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, struct dr
 	r = sys_mkdir(s->work_fd, temp, 0700);
 	if (r < 0)
 		return r;
-	r = ovl_set(s, s->work_fd, temp, "opaque", "y", 1);
+	r = s->upper_xattr ? ovl_set(s, s->work_fd, temp, "opaque", "y", 1) : 0;
 	if (r == 0)
 		r = perm_chown(s, s->work_fd, temp, st.stx_uid, st.stx_gid);
 	if (r == 0)

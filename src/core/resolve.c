@@ -556,6 +556,31 @@ static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs, const st
 	return r < 0 ? r : 1;
 }
 
+/* A lower file with more than one name may have lost some of them.  On failure N is put. */
+static int adjust_links(struct lam_stack *s, struct node *n, struct fsys *fs, const struct sys_handle *lower)
+{
+	char key[INDEX_NAME_MAX + 1];
+	struct node_extra *x;
+	int32_t adjust;
+	struct fh fh;
+	int r;
+
+	if (!(n->flags & NF_LOWER_LINKS) || s->index_fd < 0 ||
+	    fh_encode(lower->type, fs->uuid, lower->fid, lower->len, false, &fh) < 0)
+		return 0;
+	index_name_encode(&fh, key);
+	mutex_lock(&n->lock);
+	x = n->extra;
+	/* Whoever made the node or took a name since knows better; both read and write the same record. */
+	r = x && !x->nlink_adjust ? links_adjust_load(s, key, &adjust) : 0;
+	if (r == 0 && x && !x->nlink_adjust)
+		x->nlink_adjust = adjust;
+	mutex_unlock(&n->lock);
+	if (r < 0)
+		node_put(s, n);
+	return r;
+}
+
 static int resolve_lower_file(struct lam_stack *s, uint64_t id, struct fsys *fs, const struct sys_handle *h,
 			      const struct stat *st, struct node **ret)
 {
@@ -575,8 +600,11 @@ static int resolve_lower_file(struct lam_stack *s, uint64_t id, struct fsys *fs,
 	if (!layer)
 		return -ESTALE;
 	r = find_copy(s, id, fs, h, ret);
-	if (r == 0)
+	if (r == 0) {
 		r = detached(s, id, h, st, layer, NULL, ret);
+		if (r == 0)
+			r = adjust_links(s, *ret, fs, h);
+	}
 	if (r < 0)
 		return r;
 	set_generation(*ret, fs, h);
