@@ -40,6 +40,7 @@ struct fsys {
 	bool can_decode;		/* open_by_handle_at works for every kind of object */
 	bool can_decode_dirs;		/* ... for directories: without privilege, our own */
 	bool tmpfs;			/* handles have tmpfs's layout */
+	bool births;			/* generations of lower objects are made from birth times */
 	bool needs_generation;		/* a handle with generation 0 is not taken for any */
 	bool opaque_handles;		/* handles of a layout that is not known */
 	int handle_type;		/* of its handles; -1 if none */
@@ -377,6 +378,8 @@ uint64_t id_ino(const struct lam_stack *s, uint64_t id);
 /* The real inode number of an id, and its filesystem (NULL if there is none). */
 uint64_t id_real_ino(struct lam_stack *s, uint64_t id, struct fsys **ret_fs);
 /* The generation of NAME ("" for FD itself), 0 if the filesystem has none; the handle when RET is given. */
+/* The generation that a birth time makes; 0 never. */
+uint32_t birth_generation(const struct statx *st);
 uint32_t fsys_generation(struct lam_stack *s, struct fsys *fs, int fd, const char *name,
 			 struct sys_handle *ret);
 int fsys_fh(struct lam_stack *s, struct fsys *fs, int fd, const char *name, bool path_upper,
@@ -412,7 +415,7 @@ struct found {
 	uint16_t n_lower, cap_lower;
 	uint64_t bottom_ino;		/* of the lowest part, which gives the identity */
 	dev_t bottom_dev;
-	uint32_t bottom_generation;
+	uint32_t bottom_birth;		/* generation by its birth */
 	bool have_bottom;
 	bool opaque;			/* upper part hides what is below */
 	bool has_redirect;
@@ -421,6 +424,7 @@ struct found {
 	struct fsys *origin_fs;
 	uint64_t origin_ino;
 	uint32_t origin_generation;
+	struct sys_handle origin_handle;
 	bool metacopy, protattr;
 	struct rdir *data_dir;
 	char *data_name, *data_path;
@@ -497,6 +501,7 @@ int index_key(struct lam_stack *s, struct fsys *fs, int fd, const char *name,
 /* Whether an entry is there: 1, 0 or -errno; its status in ST. */
 int index_stat(struct lam_stack *s, const char *name, struct statx *st);
 /* Visible names of an indexed upper inode. */
+int index_settle_nlink(struct lam_stack *s, struct node *n, const struct statx *st);
 int index_node_nlink(struct lam_stack *s, struct node *n, const struct statx *st, uint32_t *ret);
 int index_write_nlink(struct lam_stack *s, int fd, const char *name, uint32_t visible,
 		      uint32_t upper_nlink);

@@ -308,6 +308,7 @@ struct fsys *fsys_add(struct lam_stack *s, int root_fd, const struct statx *st)
 	}
 	fs->table = inotable_new();
 	probe_handles(fs, root_fd);
+	fs->births = fs->can_decode && !fs->opaque_handles && st->stx_mask & STATX_BTIME;
 	make_key(fs, root_fd, key);
 	fs->index = index_for_key(s, key);
 	atomic_fetch_add_explicit(&s->n_filesystems, 1, memory_order_release);
@@ -342,6 +343,14 @@ void fsys_destroy(struct lam_stack *s)
 		free(t->buckets);
 		free(t);
 	}
+}
+
+uint32_t birth_generation(const struct statx *st)
+{
+	uint64_t h = hash_u64((uint64_t)st->stx_btime.tv_sec * 1000000000u + st->stx_btime.tv_nsec);
+	uint32_t generation = (uint32_t)(h >> 32);
+
+	return generation ? generation : 1;
 }
 
 uint32_t fsys_generation(struct lam_stack *s, struct fsys *fs, int fd, const char *name,
