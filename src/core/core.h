@@ -145,6 +145,7 @@ struct listing {
 	struct lentry **buckets;
 	unsigned bits;			/* 1 << bits buckets */
 	size_t count, bytes;
+	uint64_t stamp;			/* of the lower parts, where they are watched */
 	struct lchunk *chunks;		/* memory of the entries */
 	struct lentry *free[40];	/* removed ones, by size in units of 8 bytes */
 	size_t chunk_used, chunk_size;
@@ -177,6 +178,7 @@ struct dir {
 	bool too_big;			/* more names than a listing may have */
 	uint8_t default_acl;		/* 0 unknown, 1 none, 2 some */
 	struct listing *listing;
+	struct window *window;		/* of a listing that is too big: readdir.c */
 };
 
 /* Rarely needed parts of a node. */
@@ -458,6 +460,8 @@ void dirlist_note_upper(struct lam_stack *s, struct node *d, const char *name, u
 void dirlist_note_removed(struct lam_stack *s, struct node *d, const char *name, bool whiteout);
 /* Positions of a name: fills POS (room for MAX), returns how many, -1 if there is no listing */
 struct lentry *dirlist_entry(struct lam_stack *s, struct node *d, const char *name);
+/* What the lower parts of D look like from outside: differs when somebody changed them. */
+int dirlist_stamp(struct lam_stack *s, struct node *d, uint64_t *ret);
 /* One pass over a real directory. */
 typedef int (*dirscan_fn)(void *ctx, const struct sys_dirent *de);
 int dirscan(int fd, dirscan_fn fn, void *ctx);
@@ -465,6 +469,11 @@ int dirscan(int fd, dirscan_fn fn, void *ctx);
 int dirlist_check_empty(struct lam_stack *s, struct node *d, bool *ret_whiteouts);
 /* Remove whiteouts in a real directory that is out of sight. */
 int dirlist_clean(struct lam_stack *s, int fd);
+
+/* readdir.c */
+void window_free(struct window *w);
+/* A name has come: a window that should have it is no good any more.  Lock held. */
+void window_note_added(struct dir *dir, const char *name);
 
 /* attr.c */
 void attr_from_statx(struct lam_stack *s, const struct statx *st, struct lam_attr *ret);

@@ -6,6 +6,8 @@
  */
 #include "core.h"
 
+#include "base/hash.h"
+
 #include <errno.h>
 
 /* Lookups that are answered by looking at the layers before a listing is made. */
@@ -196,12 +198,42 @@ static void shrink(struct lam_stack *s, struct listing *keep)
 	}
 }
 
+int dirlist_stamp(struct lam_stack *s, struct node *d, uint64_t *ret)
+{
+	uint64_t stamp = 0;
+
+	for (unsigned i = 0; i < d->dir->n_lower; i++) {
+		struct fdent *e;
+		struct statx st;
+		int r = rdir_open(s, d->dir->lower[i], &e);
+
+		if (r < 0)
+			return r;
+		r = sys_statx(e->fd, "", &st);
+		fdcache_put(&s->fds, e);
+		if (r < 0)
+			return r;
+		stamp = hash_u64(stamp ^ (uint64_t)st.stx_ctime.tv_sec);
+		stamp = hash_u64(stamp ^ st.stx_ctime.tv_nsec);
+	}
+	*ret = stamp;
+	return 0;
+}
+
 int dirlist_build(struct lam_stack *s, struct node *d, bool now)
 {
 	struct dir *dir = d->dir;
+	uint64_t stamp = 0;
 	struct listing *l;
 	int r;
 
+	if (s->watch_lower && (dir->listing || now)) {
+		r = dirlist_stamp(s, d, &stamp);
+		if (r < 0)
+			return r;
+		if (dir->listing && dir->listing->stamp != stamp)
+			dirlist_drop_locked(s, d);
+	}
 	if (dir->listing || dir->too_big)
 		return 0;
 	if (!now && (dir->n_lower + 1u) * ++dir->lookups <= 2 * LOOKUPS_BEFORE_LISTING)
@@ -216,6 +248,7 @@ int dirlist_build(struct lam_stack *s, struct node *d, bool now)
 	if (r < 0)
 		return r;
 	l->node = d;
+	l->stamp = stamp;	/* 0 if it was not asked for: then the next look makes it anew */
 	dir->listing = l;
 	dir->lookups = 0;
 	mutex_lock(&s->listings_lock);
@@ -290,6 +323,7 @@ void dirlist_note_upper(struct lam_stack *s, struct node *d, const char *name, u
 {
 	struct lentry *e;
 
+	window_note_added(d->dir, name);
 	if (!d->dir->listing)
 		return;
 	e = change_add(s, d, name);
@@ -365,6 +399,48 @@ static int check_upper_name(void *ctx, const struct sys_dirent *de)
 	return 0;
 }
 
+static bool is_visible(struct lam_stack *s, struct node *d, const char *name)
+{
+	struct found f = { 0 };
+	int r = lookup_locked(s, d, name, &f);
+	bool visible = r < 0 || f.type;
+
+	found_done(s, &f);
+	return visible;
+}
+
+struct visible_check {
+	struct lam_stack *s;
+	struct node *d;
+};
+
+static int check_visible_name(void *ctx, const struct sys_dirent *de)
+{
+	const struct visible_check *c = ctx;
+
+	if (c->s->read_dot_wh && name_is_dot_wh(de->name))
+		return 0;
+	return is_visible(c->s, c->d, de->name) ? -ENOTEMPTY : 0;
+}
+
+/* The same for a directory whose listing would be too big. */
+static int check_lower_scan(struct lam_stack *s, struct node *d)
+{
+	struct visible_check c = { .s = s, .d = d };
+	int r = 0;
+
+	for (unsigned i = 0; i < d->dir->n_lower && r == 0; i++) {
+		struct fdent *e;
+
+		r = rdir_open(s, d->dir->lower[i], &e);
+		if (r < 0)
+			break;
+		r = dirscan(e->fd, check_visible_name, &c);
+		fdcache_put(&s->fds, e);
+	}
+	return r;
+}
+
 static int check_lower_visible(struct lam_stack *s, struct node *d)
 {
 	int r = dirlist_build(s, d, true);
@@ -373,19 +449,13 @@ static int check_lower_visible(struct lam_stack *s, struct node *d)
 	if (r < 0)
 		return r;
 	if (!l)
-		return -ENOTEMPTY;	/* more names than whiteouts would be worth */
+		return check_lower_scan(s, d);
 	for (struct lentry *e = listing_after(l, 0); e; e = listing_after(l, e->hash)) {
-		struct found f = { 0 };
-		bool visible;
-
 		if (e->flags & LE_WHITEOUT)
 			continue;
 		if (!(e->flags & LE_MAYBE_WH) && e->type != DT_REG)
 			return -ENOTEMPTY;
-		r = lookup_locked(s, d, e->name, &f);
-		visible = r < 0 || f.type;
-		found_done(s, &f);
-		if (visible)
+		if (is_visible(s, d, e->name))
 			return -ENOTEMPTY;
 	}
 	return 0;
