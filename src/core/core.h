@@ -306,6 +306,7 @@ struct lam_stack {
 	struct mutex origins_lock;	/* RANK_MAP */
 
 	_Atomic uint64_t stat_copyups, stat_copyup_bytes, stat_whiteouts, stat_orphans;
+	_Atomic uint64_t forgotten;	/* nodes freed since memory was last given back */
 	_Atomic uint64_t stat_nodes, stat_node_bytes;
 	uint64_t root_ino_id;		/* the id that gives the root's st_ino */
 };
