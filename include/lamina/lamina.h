@@ -121,6 +121,7 @@ struct lam_config {
 	bool static_nlink;		/* st_nlink of directories is 1 */
 
 	unsigned max_fds;		/* bound on cached descriptors; 0: from RLIMIT_NOFILE */
+	unsigned max_nodes;		/* about how many objects to remember; 0: from the memory */
 	size_t max_cache_bytes;		/* bound on cached listings; 0: a default */
 	bool watch_lower;		/* lower layers may change: do not rely on cached listings */
 };
@@ -171,6 +172,13 @@ int lam_stack_add_user(struct lam_stack *stack, lam_in_use_fn in_use, void *ctx)
 
 /* The front end's clients no longer refer to ID: an orphan is removed, cached state may go. */
 void lam_forget(struct lam_stack *stack, uint64_t id);
+
+/*
+ * A secret of SIZE random bytes (at most 256) that lives as long as the upper layer: read from the
+ * work directory, or made and kept there, for its owner's eyes only.  NAME has no slash.  -EROFS: the
+ * stack has no work directory.  -EIO: what is there has another size.
+ */
+int lam_stack_secret(struct lam_stack *stack, const char *name, void *buf, size_t size);
 
 /* Counters since the stack was opened; for status output. */
 struct lam_stats {

@@ -13,6 +13,7 @@
 #include <lamina/options.h>
 
 #include "fuse/front.h"
+#include "nfs/front.h"
 
 /* ---- Commands: one file each, listed in commands.c ---- */
 
@@ -28,12 +29,13 @@ const struct command *command_find(const char *name);
 /* Command I (from 0), or NULL after the last. */
 const struct command *command_at(size_t i);
 /* The texts of `lamina help NAME`, beside the commands. */
-extern const char mount_usage[], umount_usage[], version_usage[], help_usage[];
+extern const char mount_usage[], umount_usage[], nfs_usage[], version_usage[], help_usage[];
 /* "PROG: ...; see lamina help NAME" for a wrong command line; returns 1. */
 int command_misused(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 int cmd_mount(int argc, char **argv);
 int cmd_umount(int argc, char **argv);
+int cmd_nfs(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
@@ -51,12 +53,34 @@ void version_print(const char *prog);
 /* What to do with options that nobody knows. */
 enum unknown_options { UNKNOWN_REFUSED, UNKNOWN_IGNORED };
 
+/* What to serve by NFS.  Zeroed is: nothing. */
+struct nfs_plan {
+	bool wanted;
+	struct nfs_front_config config; /* its strings are borrowed from argv */
+	const char **allow;		/* owned: what config.allow points to */
+};
+
+enum nfs_setting {
+	NFS_LISTEN,
+	NFS_ALLOW,
+	NFS_EXPORT,
+	NFS_KEY_FILE,
+	NFS_THREADS,
+	NFS_CONNECTIONS,
+	NFS_IDLE,
+	NFS_STALL,
+	NFS_ASYNC,
+};
+/* A refusal has been said on standard error. */
+int nfs_plan_set(struct nfs_plan *plan, enum nfs_setting setting, const char *value);
+
 /* All that one mount needs.  Zeroed by mount_plan_init(). */
 struct mount_plan {
 	struct lam_options *stack;	/* owned */
 	struct fuse_front_config front; /* its strings are borrowed from the fields below */
 	enum unknown_options unknown;
-	char *mountpoint;			/* owned: absolute, or /dev/fd/N */
+	struct nfs_plan nfs;
+	char *mountpoint;			/* owned: absolute, or /dev/fd/N; NULL: only NFS */
 	char *fsname, *subtype, *extra_options; /* owned; may be NULL */
 	char *log_path;				/* owned; may be NULL */
 	bool foreground, debug;
@@ -81,9 +105,30 @@ int mount_plan_replace(char **owned, const char *text);
 /* The known option whose name is nearest to NAME, or NULL if none is near. */
 const char *mount_option_nearest(const char *name);
 
-/* ---- Mounting: mount_run.c ---- */
+/* ---- Flags of commands that open layers: layer_flags.c ---- */
 
-/* Do what PLAN says: mount and serve, remount, or only check.  Returns the exit status. */
+enum { LAYER_FLAG_LOG = 256, LAYER_FLAG_END };
+
+/* For getopt_long(): with these and others of the command's own. */
+#define LAYER_FLAG_LETTERS ":l:u:w:ro:fd"
+#define LAYER_FLAGS                                                                                \
+	{ "lower", required_argument, NULL, 'l' }, { "upper", required_argument, NULL, 'u' },      \
+		{ "work", required_argument, NULL, 'w' }, { "read-only", no_argument, NULL, 'r' }, \
+		{ "options", required_argument, NULL, 'o' },                                       \
+		{ "foreground", no_argument, NULL, 'f' }, { "debug", no_argument, NULL, 'd' },     \
+	{                                                                                          \
+		"log", required_argument, NULL, LAYER_FLAG_LOG                                     \
+	}
+
+/* Take flag C with optarg, or complain of it in the name of COMMAND. */
+int layer_flag_take(struct mount_plan *plan, const char *command, int c);
+/* Without --work: UPPER.work, which is made.  A failure has been said. */
+int layer_default_work(struct mount_plan *plan);
+
+/* ---- Mounting and serving: mount_run.c ---- */
+
+/* Do what PLAN says: mount or serve by NFS or both, remount, or only check.  Returns the exit
+ * status. */
 int mount_run(struct mount_plan *plan);
 
 /* ---- Going to the background: daemon.c ---- */
@@ -110,9 +155,9 @@ int daemon_ready(struct daemon *d);
 int signals_start(void);
 /* From here on a SIGTERM or SIGINT is kept for signals_serving(): a mount is being made. */
 void signals_mounting(void);
-/* From here on they end FRONT in order. */
-void signals_serving(struct fuse_front *front, struct lam_stack *stack);
-/* FRONT and STACK are about to go away.  Ends the thread. */
+/* From here on they end FUSE and NFS, of which one may be NULL, in order. */
+void signals_serving(struct fuse_front *fuse, struct nfs_front *nfs, struct lam_stack *stack);
+/* They and STACK are about to go away.  Ends the thread. */
 void signals_stop(void);
 
 /* ---- Messages: message.c ---- */

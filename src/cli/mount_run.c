@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Mounting: the order of the steps of a server's life.
+ * Mounting and serving: the order of the steps of a server's life.
  *
  * The stack is opened before the mount, as its layers may lie under the mountpoint; after the mount
  * no path is looked up here.  The fork comes before everything that may start a thread.
@@ -28,12 +28,28 @@ static void raise_descriptor_limit(void)
 	(void)setrlimit(RLIMIT_NOFILE, &limit); /* if not: the library keeps to what there is */
 }
 
-/* Settings that the stack and the front end both have. */
+static void join_nfs(struct mount_plan *plan)
+{
+	struct lam_config *stack = lam_options_config(plan->stack);
+
+	/* What tells this export from others that share its key. */
+	if (stack->n_lower > 0)
+		plan->nfs.config.export_id = stack->upper ? stack->upper : stack->lower[0];
+	/* Only the complete index tells that an object below is gone when all there is of it is a
+	 * handle. */
+	if (stack->nfs_export == LAM_DEFAULT && stack->index != LAM_OFF &&
+	    stack->metacopy != LAM_ON)
+		stack->nfs_export = LAM_ON;
+}
+
+/* Settings that the stack and the front ends have in common. */
 static void join_settings(struct mount_plan *plan)
 {
 	struct fuse_front_config *front = &plan->front;
 	struct lam_config *stack = lam_options_config(plan->stack);
 
+	if (plan->nfs.wanted)
+		join_nfs(plan);
 	front->mountpoint = plan->mountpoint;
 	front->subtype = plan->subtype ? plan->subtype : message_program();
 	front->fsname = plan->fsname ? plan->fsname : front->subtype;
@@ -49,6 +65,8 @@ static void join_settings(struct mount_plan *plan)
 	/* Who sees lower layers change must not cache for ever, unless told how long. */
 	if (stack->watch_lower && front->entry_ttl < 0 && front->attr_ttl < 0)
 		front->entry_ttl = front->attr_ttl = front->negative_ttl = 1;
+	/* Nor keep listings: that a lower part of a directory has changed does not show in its time. */
+	front->opens_answered |= stack->watch_lower;
 }
 
 /* What can be seen to be wrong without opening anything. */
@@ -69,34 +87,113 @@ static int check(const struct lam_config *stack)
 	return 0;
 }
 
-/* Mount, tell the parent, serve.  The stack is open. */
-static int serve(struct mount_plan *plan, struct lam_stack *stack, struct daemon *d)
+/* ---- Serving ---- */
+
+/* The front ends of one stack; NULL where not wanted. */
+struct fronts {
+	struct fuse_front *fuse;
+	struct nfs_front *nfs;
+};
+
+static void nfs_changed(void *ctx, uint64_t id)
 {
-	struct fuse_front *front;
+	const struct fronts *fronts = ctx;
+
+	fuse_front_changed(fronts->fuse, id);
+}
+
+static void nfs_name_changed(void *ctx, uint64_t parent, const char *name)
+{
+	const struct fronts *fronts = ctx;
+
+	fuse_front_name_changed(fronts->fuse, parent, name);
+}
+
+static int open_nfs(struct mount_plan *plan, struct lam_stack *stack, struct fronts *fronts)
+{
+	struct nfs_front_config *config = &plan->nfs.config;
 	int r;
 
-	signals_mounting();
-	r = fuse_front_open(&front, stack, &plan->front);
-	if (r < 0) {
-		message_failed("cannot mount on %s: %s", QUOTE(plan->mountpoint), log_errno(r));
-		return r;
+	if (plan->mountpoint) {
+		/* The kernel caches what clients of NFS change. */
+		config->shared = true;
+		config->changed = nfs_changed;
+		config->name_changed = nfs_name_changed;
+		config->ctx = fronts;
 	}
-	signals_serving(front, stack);
+	r = nfs_front_open(&fronts->nfs, stack, config);
+	if (r < 0)
+		message_failed("cannot serve by NFS: %s", log_errno(r));
+	return r;
+}
+
+/* FUSE last: a mount that is made is seen at once. */
+static int open_fronts(struct mount_plan *plan, struct lam_stack *stack, struct fronts *fronts)
+{
+	int r = plan->nfs.wanted ? open_nfs(plan, stack, fronts) : 0;
+
+	if (r == 0 && plan->mountpoint) {
+		r = fuse_front_open(&fronts->fuse, stack, &plan->front);
+		if (r < 0)
+			message_failed("cannot mount on %s: %s", QUOTE(plan->mountpoint),
+				       log_errno(r));
+	}
+	if (r == 0 && fronts->nfs) {
+		r = nfs_front_start(fronts->nfs);
+		if (r < 0)
+			message_failed("cannot serve by NFS: %s", log_errno(r));
+	}
+	return r;
+}
+
+static int serve_fronts(struct mount_plan *plan, const struct fronts *fronts, struct daemon *d)
+{
+	int r = 0;
+
 	if (plan->foreground) {
 		message_set_mode(MESSAGE_FOREGROUND);
+		if (fronts->nfs)
+			message_answer("nfs: serving on port %u", nfs_front_port(fronts->nfs));
 	} else {
 		message_set_mode(MESSAGE_BACKGROUND);
 		r = daemon_ready(d);
 	}
-	if (r == 0)
-		r = fuse_front_serve(front);
-	signals_stop();
-	fuse_front_close(front);
+	if (r == 0 && fronts->fuse)
+		r = fuse_front_serve(fronts->fuse);
+	else if (r == 0)
+		nfs_front_wait(fronts->nfs);
 	return r;
 }
 
-#define BUSY_MS 5000u /* how long to wait for layers that are in use */
-#define BUSY_STEP_MS 20u
+/* Mount, listen, tell the parent, serve.  The stack is open. */
+static int serve(struct mount_plan *plan, struct lam_stack *stack, struct daemon *d)
+{
+	struct fronts fronts = { 0 };
+	int r;
+
+	signals_mounting();
+	r = open_fronts(plan, stack, &fronts);
+	if (r == 0) {
+		signals_serving(fronts.fuse, fronts.nfs, stack);
+		r = serve_fronts(plan, &fronts, d);
+		signals_stop();
+	}
+	/* In this order: NFS tells FUSE of changes to the end. */
+	nfs_front_close(fronts.nfs);
+	fuse_front_close(fronts.fuse);
+	return r;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+#define BUSY_MS 5000 /* how long to wait for layers that are in use */
+#define BUSY_STEP_MS 20
 
 /*
  * Open the layers.  Who unmounts an overlay and mounts it again at once, as container engines do,
@@ -106,9 +203,10 @@ static int serve(struct mount_plan *plan, struct lam_stack *stack, struct daemon
 static int open_stack(const struct lam_config *config, struct lam_stack **ret)
 {
 	const struct timespec step = { .tv_nsec = BUSY_STEP_MS * 1000000L };
+	int64_t end = now_ms() + BUSY_MS;
 	int r = lam_stack_open(config, ret);
 
-	for (unsigned waited = 0; r == -EBUSY && waited < BUSY_MS; waited += BUSY_STEP_MS) {
+	while (r == -EBUSY && now_ms() < end) { /* an attempt takes time as well */
 		(void)nanosleep(&step, NULL); /* a shorter sleep does no harm */
 		r = lam_stack_open(config, ret);
 	}

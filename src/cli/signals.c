@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Signals of the server, taken by one thread with sigwait(): SIGTERM and SIGINT unmount, SIGUSR1
+ * Signals of the server, taken by one thread with sigwait(): SIGTERM and SIGINT end
+ * it, SIGUSR1
  * asks for statistics.  SIGHUP and SIGPIPE mean nothing here and are ignored.
  *
  * `lock` protects the front end and the stack against going away while statistics are read.
@@ -17,7 +18,8 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_t thread;
 /* Under `lock`. */
-static struct fuse_front *serving;
+static struct fuse_front *serving_fuse;
+static struct nfs_front *serving_nfs;
 static struct lam_stack *serving_stack;
 static bool mounting; /* between signals_mounting() and signals_serving() */
 static bool wanted;   /* a signal to end came in that time */
@@ -42,23 +44,11 @@ static void print_requests(const struct fuse_front_stats *s)
 	}
 }
 
-/* With `lock` held. */
-static void print_statistics(void)
+static void print_fuse(void)
 {
-	struct lam_stats stack;
 	struct fuse_front_stats front;
 
-	if (!serving)
-		return;
-	lam_stack_stats(serving_stack, &stack);
-	fuse_front_stats(serving, &front);
-	message_answer("nodes %llu, bytes %llu; descriptors %llu; listings %llu, bytes %llu",
-		       (unsigned long long)stack.nodes, (unsigned long long)stack.node_bytes,
-		       (unsigned long long)stack.fds, (unsigned long long)stack.listings,
-		       (unsigned long long)stack.listing_bytes);
-	message_answer("copied up %llu, bytes %llu; whiteouts made %llu; orphans %llu",
-		       (unsigned long long)stack.copyups, (unsigned long long)stack.copyup_bytes,
-		       (unsigned long long)stack.whiteouts, (unsigned long long)stack.orphans);
+	fuse_front_stats(serving_fuse, &front);
 	message_answer("transport %s, threads %u; held ids %llu; errors %llu, malformed %llu, "
 		       "interrupted %llu; notifications %llu",
 		       front.transport, front.threads, (unsigned long long)front.held_ids,
@@ -66,6 +56,54 @@ static void print_statistics(void)
 		       (unsigned long long)front.interrupted,
 		       (unsigned long long)front.notifications);
 	print_requests(&front);
+}
+
+static void print_nfs(void)
+{
+	struct nfs_front_stats s;
+
+	nfs_front_stats(serving_nfs, &s);
+	message_answer("nfs: connections %u, refused %llu, timed out %llu; errors %llu, "
+		       "malformed %llu; replays %llu; mount requests %llu",
+		       s.connections, (unsigned long long)s.refused,
+		       (unsigned long long)s.timed_out, (unsigned long long)s.errors,
+		       (unsigned long long)s.malformed, (unsigned long long)s.replays,
+		       (unsigned long long)s.mount_requests);
+	for (unsigned i = 0; i < NFS_FRONT_PROCS; i++) {
+		if (s.requests[i] > 0)
+			message_answer("nfs requests: %s %llu", nfs_front_proc_name(i),
+				       (unsigned long long)s.requests[i]);
+	}
+}
+
+/* With `lock` held. */
+static void print_statistics(void)
+{
+	struct lam_stats stack;
+
+	if (!serving_stack)
+		return;
+	lam_stack_stats(serving_stack, &stack);
+	message_answer("nodes %llu, bytes %llu; descriptors %llu; listings %llu, bytes %llu",
+		       (unsigned long long)stack.nodes, (unsigned long long)stack.node_bytes,
+		       (unsigned long long)stack.fds, (unsigned long long)stack.listings,
+		       (unsigned long long)stack.listing_bytes);
+	message_answer("copied up %llu, bytes %llu; whiteouts made %llu; orphans %llu",
+		       (unsigned long long)stack.copyups, (unsigned long long)stack.copyup_bytes,
+		       (unsigned long long)stack.whiteouts, (unsigned long long)stack.orphans);
+	if (serving_fuse)
+		print_fuse();
+	if (serving_nfs)
+		print_nfs();
+}
+
+/* With `lock` held. */
+static void stop_all(void)
+{
+	if (serving_nfs)
+		nfs_front_stop(serving_nfs);
+	if (serving_fuse)
+		fuse_front_stop(serving_fuse);
 }
 
 /* With `lock` held.  Returns whether the thread is done. */
@@ -77,8 +115,8 @@ static bool handle(int signo)
 		print_statistics();
 		return false;
 	}
-	if (serving)
-		fuse_front_stop(serving);
+	if (serving_stack)
+		stop_all();
 	else if (mounting)
 		wanted = true;
 	else
@@ -127,14 +165,15 @@ void signals_mounting(void)
 	(void)pthread_mutex_unlock(&lock);
 }
 
-void signals_serving(struct fuse_front *front, struct lam_stack *stack)
+void signals_serving(struct fuse_front *fuse, struct nfs_front *nfs, struct lam_stack *stack)
 {
 	(void)pthread_mutex_lock(&lock);
 	mounting = false;
-	serving = front;
+	serving_fuse = fuse;
+	serving_nfs = nfs;
 	serving_stack = stack;
 	if (wanted)
-		fuse_front_stop(front);
+		stop_all();
 	(void)pthread_mutex_unlock(&lock);
 }
 
@@ -142,7 +181,8 @@ void signals_stop(void)
 {
 	(void)pthread_mutex_lock(&lock);
 	ending = true;
-	serving = NULL;
+	serving_fuse = NULL;
+	serving_nfs = NULL;
 	serving_stack = NULL;
 	(void)pthread_mutex_unlock(&lock);
 	(void)pthread_kill(thread, SIGUSR1); /* wakes it; it looks at `ending` first */

@@ -40,6 +40,7 @@ struct fsys {
 	bool can_decode;		/* open_by_handle_at works for every kind of object */
 	bool can_decode_dirs;		/* ... for directories: without privilege, our own */
 	bool tmpfs;			/* handles have tmpfs's layout */
+	bool births;			/* generations of lower objects are made from birth times */
 	bool needs_generation;		/* a handle with generation 0 is not taken for any */
 	bool opaque_handles;		/* handles of a layout that is not known */
 	int handle_type;		/* of its handles; -1 if none */
@@ -145,7 +146,6 @@ struct listing {
 	struct lentry **buckets;
 	unsigned bits;			/* 1 << bits buckets */
 	size_t count, bytes;
-	uint64_t stamp;			/* of the lower parts, where they are watched */
 	struct lchunk *chunks;		/* memory of the entries */
 	struct lentry *free[40];	/* removed ones, by size in units of 8 bytes */
 	size_t chunk_used, chunk_size;
@@ -288,6 +288,8 @@ struct lam_stack {
 	struct cond copyup_cond;
 
 	struct node_shard shards[NODE_SHARDS];
+	uint64_t node_limit;		/* nodes to have in memory */
+	_Atomic uint64_t sweep_at;	/* how many nodes make the next sweep due; UINT64_MAX: under way */
 	struct node *root;
 	struct rdir **root_stack;	/* roots of the merged lowers: [layer - 1] */
 	struct rdir *upper_root;
@@ -314,6 +316,8 @@ struct lam_stack {
 /* node.c */
 int nodes_init(struct lam_stack *s);
 void nodes_destroy(struct lam_stack *s);
+/* Bound the table if it has grown over its limit.  No lock may be held. */
+void nodes_check(struct lam_stack *s);
 struct node *node_find(struct lam_stack *s, uint64_t id);	/* referenced, or NULL */
 struct node *node_ref(struct node *n);
 void node_put(struct lam_stack *s, struct node *n);
@@ -376,6 +380,8 @@ uint64_t id_ino(const struct lam_stack *s, uint64_t id);
 /* The real inode number of an id, and its filesystem (NULL if there is none). */
 uint64_t id_real_ino(struct lam_stack *s, uint64_t id, struct fsys **ret_fs);
 /* The generation of NAME ("" for FD itself), 0 if the filesystem has none; the handle when RET is given. */
+/* The generation that a birth time makes; 0 never. */
+uint32_t birth_generation(const struct statx *st);
 uint32_t fsys_generation(struct lam_stack *s, struct fsys *fs, int fd, const char *name,
 			 struct sys_handle *ret);
 int fsys_fh(struct lam_stack *s, struct fsys *fs, int fd, const char *name, bool path_upper,
@@ -411,7 +417,7 @@ struct found {
 	uint16_t n_lower, cap_lower;
 	uint64_t bottom_ino;		/* of the lowest part, which gives the identity */
 	dev_t bottom_dev;
-	uint32_t bottom_generation;
+	uint32_t bottom_birth;		/* generation by its birth */
 	bool have_bottom;
 	bool opaque;			/* upper part hides what is below */
 	bool has_redirect;
@@ -420,6 +426,7 @@ struct found {
 	struct fsys *origin_fs;
 	uint64_t origin_ino;
 	uint32_t origin_generation;
+	struct sys_handle origin_handle;
 	bool metacopy, protattr;
 	struct rdir *data_dir;
 	char *data_name, *data_path;
@@ -461,8 +468,6 @@ void dirlist_note_upper(struct lam_stack *s, struct node *d, const char *name, u
 void dirlist_note_removed(struct lam_stack *s, struct node *d, const char *name, bool whiteout);
 /* Positions of a name: fills POS (room for MAX), returns how many, -1 if there is no listing */
 struct lentry *dirlist_entry(struct lam_stack *s, struct node *d, const char *name);
-/* What the lower parts of D look like from outside: differs when somebody changed them. */
-int dirlist_stamp(struct lam_stack *s, struct node *d, uint64_t *ret);
 /* One pass over a real directory. */
 typedef int (*dirscan_fn)(void *ctx, const struct sys_dirent *de);
 int dirscan(int fd, dirscan_fn fn, void *ctx);
@@ -597,7 +602,6 @@ void perm_thread_init(void);
 int data_fd(struct lam_stack *s, struct node *n, bool write, struct fdent **ret);
 
 /* resolve.c */
-void nodes_sweep(struct lam_stack *s);
 int resolve_id(struct lam_stack *s, uint64_t id, struct node **ret);
 /* Find a name for a node that is known by handle only.  -ESTALE if it has none. */
 int resolve_connect(struct lam_stack *s, struct node *n);

@@ -320,6 +320,7 @@ static int create_by_id(struct lam_stack *s, uint64_t parent, const char *name, 
 	HELD(d, s);
 	int r = node_get_dir(s, parent, &d.n);
 
+	nodes_check(s);
 	return r < 0 ? r : create_in(s, d.n, name, o, ret);
 }
 

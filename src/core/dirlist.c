@@ -6,8 +6,6 @@
  */
 #include "core.h"
 
-#include "base/hash.h"
-
 #include <errno.h>
 
 /* Lookups that are answered by looking at the layers before a listing is made. */
@@ -142,7 +140,8 @@ static int build_layer(struct build *b, struct rdir *r)
 	res = dirscan(b->dir->fd, build_name, b);
 	if (res == 0 && b->saw_dot_wh)
 		res = dirscan(b->dir->fd, build_dot_wh, b);
-	if (res == 0 && !b->saw_dot_wh && (r->layer != LAYER_UPPER || !b->s->write_dot_wh))
+	if (res == 0 && !b->saw_dot_wh && !b->s->watch_lower &&
+	    (r->layer != LAYER_UPPER || !b->s->write_dot_wh))
 		r->no_dot_wh = true;
 	fdcache_put(&b->s->fds, b->dir);
 	return res;
@@ -198,43 +197,14 @@ static void shrink(struct lam_stack *s, struct listing *keep)
 	}
 }
 
-int dirlist_stamp(struct lam_stack *s, struct node *d, uint64_t *ret)
-{
-	uint64_t stamp = 0;
-
-	for (unsigned i = 0; i < d->dir->n_lower; i++) {
-		struct fdent *e;
-		struct statx st;
-		int r = rdir_open(s, d->dir->lower[i], &e);
-
-		if (r < 0)
-			return r;
-		r = sys_statx(e->fd, "", &st);
-		fdcache_put(&s->fds, e);
-		if (r < 0)
-			return r;
-		stamp = hash_u64(stamp ^ (uint64_t)st.stx_ctime.tv_sec);
-		stamp = hash_u64(stamp ^ st.stx_ctime.tv_nsec);
-	}
-	*ret = stamp;
-	return 0;
-}
-
 int dirlist_build(struct lam_stack *s, struct node *d, bool now)
 {
 	struct dir *dir = d->dir;
-	uint64_t stamp = 0;
 	struct listing *l;
 	int r;
 
-	if (s->watch_lower && (dir->listing || now)) {
-		r = dirlist_stamp(s, d, &stamp);
-		if (r < 0)
-			return r;
-		if (dir->listing && dir->listing->stamp != stamp)
-			dirlist_drop_locked(s, d);
-	}
-	if (dir->listing || dir->too_big)
+	/* Where others change lower layers, a listing serves one reading and no lookup. */
+	if (dir->listing || dir->too_big || (s->watch_lower && !now))
 		return 0;
 	if (!now && (dir->n_lower + 1u) * ++dir->lookups <= 2 * LOOKUPS_BEFORE_LISTING)
 		return 0;
@@ -248,7 +218,6 @@ int dirlist_build(struct lam_stack *s, struct node *d, bool now)
 	if (r < 0)
 		return r;
 	l->node = d;
-	l->stamp = stamp;	/* 0 if it was not asked for: then the next look makes it anew */
 	dir->listing = l;
 	dir->lookups = 0;
 	mutex_lock(&s->listings_lock);
@@ -443,11 +412,15 @@ static int check_lower_scan(struct lam_stack *s, struct node *d)
 
 static int check_lower_visible(struct lam_stack *s, struct node *d)
 {
-	int r = dirlist_build(s, d, true);
-	struct listing *l = d->dir->listing;
+	struct listing *l;
+	int r;
 
+	if (s->watch_lower)
+		dirlist_drop_locked(s, d);
+	r = dirlist_build(s, d, true);
 	if (r < 0)
 		return r;
+	l = d->dir->listing;
 	if (!l)
 		return check_lower_scan(s, d);
 	for (struct lentry *e = listing_after(l, 0); e; e = listing_after(l, e->hash)) {

@@ -9,6 +9,7 @@
 #include "core.h"
 
 #include <malloc.h>
+#include <unistd.h>
 
 #include "base/hash.h"
 
@@ -28,9 +29,21 @@ static uint32_t bucket_of(const struct node_shard *sh, uint64_t id)
 	return (uint32_t)hash_u64(id) & sh->mask;
 }
 
+/* One for each 32 KiB of memory: less than a two-hundredth of it in all. */
+static uint64_t default_limit(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+	uint64_t n = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / 32768 : 0;
+
+	return n < 65536 ? 65536 : n;
+}
+
 int nodes_init(struct lam_stack *s)
 {
 	_Static_assert(NODE_SHARDS == 64, "shard_of takes six bits");
+	if (!s->node_limit)
+		s->node_limit = default_limit();
+	s->sweep_at = s->node_limit;
 	for (unsigned i = 0; i < NODE_SHARDS; i++) {
 		struct node_shard *sh = &s->shards[i];
 
@@ -323,33 +336,54 @@ void lam_forget(struct lam_stack *s, uint64_t id)
 	forget_chain(s, id, true);
 }
 
-/* Sweep the table when it has grown over its bound: drop what was not used since the last sweep. */
-void nodes_sweep(struct lam_stack *s)
+/* Whether a node that no thread refers to can be found again from its id by whoever still has that.
+ * Rare states are worth their memory: what is known of other places than the usual one, an id made from a
+ * name.  So are directories, which are many fewer than files and costly to connect again. */
+static bool sweepable(struct lam_stack *s, const struct node *n, bool held_too)
 {
-	for (unsigned i = 0; i < NODE_SHARDS; i++) {
-		struct node_shard *sh = &s->shards[i];
-		struct node *gone = NULL;
+	if (!disposable(s, n))
+		return false;
+	if (!node_is_dir(n) && held_too && !n->extra &&
+	    !(n->flags & (NF_BY_NAME | NF_DETACHED | NF_NAME_GONE | NF_INDEXED | NF_METACOPY)))
+		return true;
+	return !stack_in_use(s, n->id);
+}
 
-		mutex_lock(&sh->lock);
-		for (uint32_t b = 0; b <= sh->mask; b++) {
-			struct node **link = &sh->buckets[b], *n;
+/* Take out of one shard what was not used since the last sweep; a list. */
+static struct node *sweep_shard(struct lam_stack *s, struct node_shard *sh, bool held_too)
+{
+	struct mutex *guard MUTEX_GUARD = mutex_guard(&sh->lock);
+	struct node *gone = NULL;
 
-			while ((n = *link)) {
-				bool idle = !atomic_load_explicit(&n->refs, memory_order_acquire) &&
-					    !n->recent && disposable(s, n);
+	for (uint32_t b = 0; b <= sh->mask; b++) {
+		struct node **link = &sh->buckets[b], *n;
 
-				n->recent = 0;
-				if (!idle) {
-					link = &n->next;
-					continue;
-				}
-				*link = n->next;
-				sh->count--;
-				n->next = gone;
-				gone = n;
+		while ((n = *link)) {
+			bool idle = !atomic_load_explicit(&n->refs, memory_order_acquire) &&
+				    !n->recent && sweepable(s, n, held_too);
+
+			n->recent = 0;
+			if (!idle) {
+				link = &n->next;
+				continue;
 			}
+			*link = n->next;
+			sh->count--;
+			n->next = gone;
+			gone = n;
 		}
-		mutex_unlock(&sh->lock);
+	}
+	return gone;
+}
+
+static void sweep(struct lam_stack *s)
+{
+	struct lam_info info;
+
+	lam_stack_info(s, &info);
+	for (unsigned i = 0; i < NODE_SHARDS; i++) {
+		struct node *gone = sweep_shard(s, &s->shards[i], info.resolves_files);
+
 		while (gone) {
 			struct node *next = gone->next;
 
@@ -357,6 +391,22 @@ void nodes_sweep(struct lam_stack *s)
 			gone = next;
 		}
 	}
+}
+
+void nodes_check(struct lam_stack *s)
+{
+	uint64_t due = atomic_load_explicit(&s->sweep_at, memory_order_relaxed), n;
+
+	if (atomic_load_explicit(&s->stat_nodes, memory_order_relaxed) < due)
+		return;
+	if (!atomic_compare_exchange_strong(&s->sweep_at, &due, UINT64_MAX))
+		return;		/* another thread does it */
+	sweep(s);
+	n = atomic_load(&s->stat_nodes);
+	if (n < s->node_limit)
+		n = s->node_limit;
+	/* The first sweep only marks; the next is due when the marks mean something. */
+	atomic_store(&s->sweep_at, n + s->node_limit / 8 + 1);
 }
 
 struct node_extra *node_extra(struct node *n)

@@ -90,7 +90,7 @@ static int gather_listing(struct list *ls)
 
 struct window {
 	struct lam_stack *s;
-	uint64_t after, stamp;
+	uint64_t after;
 	unsigned n;			/* a heap with the largest hash first; sorted when filled */
 	struct wname {
 		uint64_t hash;
@@ -219,13 +219,14 @@ static int window_at(struct list *ls, struct window **ret)
 {
 	struct dir *dir = ls->d->dir;
 	struct window *w = dir->window;
-	uint64_t stamp = 0;
-	int r = ls->s->watch_lower ? dirlist_stamp(ls->s, ls->d, &stamp) : 0;
+	int r;
 
-	if (r < 0)
-		return r;
+	if (w && ls->s->watch_lower && ls->cookie <= COOKIE_DOTDOT) {	/* a new reading */
+		window_free(w);
+		w = dir->window = NULL;
+	}
 	/* The names up to the cookie must not have been cut off, nor those after it be elsewhere. */
-	if (w && w->stamp == stamp && ls->cookie >= w->after &&
+	if (w && ls->cookie >= w->after &&
 	    (w->n < WINDOW || ls->cookie < w->heap[w->n - 1].hash)) {
 		*ret = w;
 		return 0;
@@ -237,7 +238,6 @@ static int window_at(struct list *ls, struct window **ret)
 	window_empty(w);
 	w->s = ls->s;
 	w->after = ls->cookie;
-	w->stamp = stamp;
 	r = window_fill(ls, w);
 	if (r < 0) {
 		window_free(w);
@@ -346,6 +346,7 @@ int lam_readdir(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 	int r = node_get_dir(s, id, &d.n);
 
 	(void)call;
+	nodes_check(s);
 	if (r < 0)
 		return r;
 	if (!b)
@@ -355,5 +356,10 @@ int lam_readdir(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 	b->n = 0;
 	b->end = false;
 	ls.d = d.n;
+	if (s->watch_lower) {
+		mutex_lock(&d.n->dir->lock);
+		dirlist_drop_locked(s, d.n);
+		mutex_unlock(&d.n->dir->lock);
+	}
 	return list_all(&ls, emit, ctx);
 }

@@ -281,8 +281,12 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 		char temp[32];
 
 		r = work_whiteout_exchange(s, dirfd, name, temp);
-		if (r == 0)
-			r = sys_rename(s->work_fd, temp, s->orphan_fd, orphan, 0);
+		if (r < 0)
+			return r;
+		if (sys_rename(s->work_fd, temp, s->orphan_fd, orphan, 0) < 0) {
+			work_discard(s, temp, node_is_dir(n));
+			return 0;	/* the name is gone; without the orphan its users get ESTALE */
+		}
 	} else {
 		r = sys_rename(dirfd, name, s->orphan_fd, orphan, 0);
 	}

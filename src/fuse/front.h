@@ -77,6 +77,14 @@ void fuse_front_stop(struct fuse_front *front);
 /* Unmount if that has not happened, give everything back.  NULL is allowed. */
 void fuse_front_close(struct fuse_front *front);
 
+/*
+ * Somebody else than the kernel has changed object ID: its attributes or its data; or what NAME in
+ * directory PARENT is.  The kernel forgets what it had cached of that.  Waits for requests to be
+ * served: not to be called by a thread that serves the mount, nor with a lock held.
+ */
+void fuse_front_changed(struct fuse_front *front, uint64_t id);
+void fuse_front_name_changed(struct fuse_front *front, uint64_t parent, const char *name);
+
 /* Number of counters in fuse_front_stats: one for each request number of the protocol. */
 #define FUSE_FRONT_OPS 64u
 

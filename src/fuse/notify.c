@@ -9,8 +9,10 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/uio.h>
 
+#include "base/check.h"
 #include "base/log.h"
 
 static int notify(struct fuse_front *front, int code, const void *body, size_t len)
@@ -43,6 +45,32 @@ int notify_inval_inode(struct fuse_front *front, uint64_t id, int64_t off, int64
 	if (r < 0 && !atomic_load(&front->dead))
 		log_debug("invalidating an inode: %s", log_errno(r));
 	return r;
+}
+
+void fuse_front_changed(struct fuse_front *front, uint64_t id)
+{
+	/* From 0 to the end: data too, and what readdir has cached of a directory. */
+	if (!atomic_load(&front->dead))
+		(void)notify_inval_inode(front, id, 0, 0); /* it was logged */
+}
+
+void fuse_front_name_changed(struct fuse_front *front, uint64_t parent, const char *name)
+{
+	struct {
+		struct fuse_notify_inval_entry_out out;
+		char name[LAM_NAME_MAX + 1];
+	} body = { .out = { .parent = parent, .namelen = (uint32_t)strlen(name) } };
+	int r;
+
+	CHECK(body.out.namelen <= LAM_NAME_MAX);
+	if (atomic_load(&front->dead))
+		return;
+	memcpy(body.name, name, body.out.namelen);
+	/* With the terminating NUL. */
+	r = notify(front, FUSE_NOTIFY_INVAL_ENTRY, &body, sizeof(body.out) + body.out.namelen + 1);
+	if (r < 0 && r != -ENOENT && !atomic_load(&front->dead))
+		log_debug("invalidating a name: %s", log_errno(r));
+	fuse_front_changed(front, parent);
 }
 
 void notify_priv_gone(struct fuse_front *front, uint64_t id)

@@ -1,0 +1,718 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Connections and workers.
+ *
+ * All workers wait on one epoll instance.  A connection is armed for one event at a time
+ * (EPOLLONESHOT): the worker that gets it reads one record, arms the connection again, so that
+ * another worker can take the next one, and serves the record itself.  So a lone request changes
+ * threads once, and a client that sends many has them served in parallel.  Answers that the socket
+ * does not take are kept, up to a limit, and written when it does.
+ *
+ * What a client can hold is bounded: connections; for each of them requests under way, bytes of
+ * answers not taken, and time in the middle of a record.
+ *
+ * Locks: conn.lock for its fields but those of the reader, which belong to the worker that has set
+ * `reading`; transport.lock for the free lists.  Sockets never block, so I/O on one happens under
+ * its lock.  Slots are never freed while workers run: an event names slot and generation.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <poll.h>
+#include <time.h>
+
+#include "base/check.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+
+#define READ_AHEAD 8192u		    /* bytes taken at once from a socket */
+#define IN_FLIGHT_MAX 32u		    /* requests of one connection */
+#define OUT_BYTES_MAX (4u * NFS_MAX_ANSWER) /* answers that one connection has not taken */
+#define RECORD_STALLS 4u		    /* a record may take this many times stall_seconds */
+#define DRAIN_MS 2000			    /* for the last answers of one connection */
+
+/* What an event is about. */
+#define TOKEN_LISTEN UINT64_C(0xffffffff)
+#define TOKEN_STOP UINT64_C(0xfffffffe)
+#define TOKEN_TIMER UINT64_C(0xfffffffd)
+
+struct chunk {
+	STAILQ_ENTRY(chunk) next;
+	size_t len, done;
+	uint8_t bytes[];
+};
+
+struct conn {
+	struct mutex lock;
+	int fd;
+	uint32_t gen;
+	unsigned refs; /* one while not closed, one for each worker at it */
+	bool closed, reading;
+	unsigned in_flight;
+	STAILQ_HEAD(, chunk) out;
+	size_t out_bytes;
+	uint64_t active_ms; /* when something was last read, or written while answers waited */
+	uint64_t record_ms; /* when the record that is being read began; 0: none is */
+	struct peer peer;
+	/* Of the reader. */
+	struct record rec;
+	size_t ahead_at, ahead_len;
+	uint8_t ahead[READ_AHEAD];
+};
+
+struct worker {
+	struct transport *t;
+	unsigned number;
+	pthread_t thread;
+	uint8_t *out; /* 4 bytes for the mark, then NFS_MAX_ANSWER */
+};
+
+struct transport {
+	struct nfs_front *front;
+	int listen_fd, epoll_fd, stop_fd, timer_fd;
+	unsigned n_conns, idle_ms, stall_ms;
+	struct conn *conns;
+	struct worker *workers;
+	unsigned n_running;
+	unsigned port;
+	atomic_bool stopping, accept_paused;
+
+	struct mutex lock;
+	uint32_t *free_conns; /* numbers of slots */
+	unsigned n_free;
+	uint8_t **free_bufs;
+	unsigned n_bufs;
+};
+
+/* ---- Buffers of records ---- */
+
+static uint8_t *buf_get(struct transport *t)
+{
+	uint8_t *buf = NULL;
+
+	mutex_lock(&t->lock);
+	if (t->n_bufs > 0)
+		buf = t->free_bufs[--t->n_bufs];
+	mutex_unlock(&t->lock);
+	return buf ? buf : malloc(NFS_MAX_RECORD);
+}
+
+static void buf_put(struct transport *t, uint8_t *buf)
+{
+	mutex_lock(&t->lock);
+	if (buf && t->n_bufs < t->front->n_workers)
+		t->free_bufs[t->n_bufs++] = TAKE_PTR(buf);
+	mutex_unlock(&t->lock);
+	free(buf);
+}
+
+/* ---- Connections ---- */
+
+static uint64_t token_of(const struct transport *t, const struct conn *c)
+{
+	return (uint64_t)c->gen << 32 | (uint64_t)(c - t->conns);
+}
+
+/* Say what to wait for.  With the lock held. */
+static void arm_locked(struct transport *t, struct conn *c)
+{
+	struct epoll_event ev = { .events = EPOLLONESHOT, .data.u64 = token_of(t, c) };
+
+	if (c->closed)
+		return;
+	if (!c->reading && c->in_flight < IN_FLIGHT_MAX && c->out_bytes < OUT_BYTES_MAX) {
+		ev.events |= EPOLLIN;
+		/* What was read ahead makes no event of its own; that one can write does. */
+		if (c->ahead_len > 0)
+			ev.events |= EPOLLOUT;
+	}
+	if (c->out_bytes > 0)
+		ev.events |= EPOLLOUT;
+	/* Cannot fail: both descriptors are open and the one is in the other. */
+	(void)epoll_ctl(t->epoll_fd, EPOLL_CTL_MOD, c->fd, &ev);
+}
+
+static void close_locked(struct transport *t, struct conn *c)
+{
+	if (c->closed)
+		return;
+	c->closed = true;
+	c->refs--;
+	(void)epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+	(void)shutdown(c->fd, SHUT_RDWR); /* the peer may have gone first */
+}
+
+/* Give back what a closed connection had that nobody is at any more.  With the lock held. */
+static void release_locked(struct transport *t, struct conn *c)
+{
+	struct chunk *chunk;
+
+	while ((chunk = STAILQ_FIRST(&c->out)) != NULL) {
+		STAILQ_REMOVE_HEAD(&c->out, next);
+		free(chunk);
+	}
+	(void)close(c->fd);
+	c->fd = -1;
+	c->gen++;
+	buf_put(t, TAKE_PTR(c->rec.buf));
+	mutex_lock(&t->lock);
+	t->free_conns[t->n_free++] = (uint32_t)(c - t->conns);
+	mutex_unlock(&t->lock);
+}
+
+static void unref_locked(struct transport *t, struct conn *c)
+{
+	CHECK(c->refs > 0);
+	if (--c->refs == 0)
+		release_locked(t, c);
+}
+
+static void make_conn(struct transport *t, int fd, const struct peer *peer)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLONESHOT };
+	const int one = 1;
+	struct conn *c = NULL;
+
+	mutex_lock(&t->lock);
+	if (t->n_free > 0)
+		c = &t->conns[t->free_conns[--t->n_free]];
+	mutex_unlock(&t->lock);
+	if (!c) {
+		atomic_fetch_add(&t->front->refused, 1);
+		log_warning("nfs: a connection is refused: there are %u already", t->n_conns);
+		(void)close(fd);
+		return;
+	}
+	/* Without these it works too, only less well. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	mutex_lock(&c->lock);
+	c->fd = fd;
+	c->refs = 1;
+	c->closed = c->reading = false;
+	c->in_flight = 0;
+	STAILQ_INIT(&c->out);
+	c->out_bytes = 0;
+	c->active_ms = front_now_ms();
+	c->record_ms = 0;
+	c->peer = *peer;
+	c->rec = (struct record){ 0 };
+	c->ahead_at = c->ahead_len = 0;
+	ev.data.u64 = token_of(t, c);
+	if (epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+		log_error("nfs: a connection cannot be watched: %s", log_errno(-errno));
+		c->closed = true;
+		unref_locked(t, c);
+	}
+	mutex_unlock(&c->lock);
+}
+
+static void arm_listen(struct transport *t)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLONESHOT, .data.u64 = TOKEN_LISTEN };
+
+	(void)epoll_ctl(t->epoll_fd, EPOLL_CTL_MOD, t->listen_fd, &ev); /* as in arm_locked() */
+}
+
+static void accept_all(struct transport *t)
+{
+	struct nfs_front *front = t->front;
+
+	for (;;) {
+		struct sockaddr_storage from = { 0 };
+		socklen_t len = sizeof(from);
+		struct peer peer;
+		int fd = accept4(t->listen_fd, (struct sockaddr *)&from, &len,
+				 SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
+			break;
+		if (fd < 0) {
+			/* No descriptors or no memory: asking again at once would only spin. */
+			log_warning("nfs: accepting a connection: %s", log_errno(-errno));
+			atomic_store(&t->accept_paused, true);
+			return;
+		}
+		address_bytes(&from, peer.addr);
+		peer.rule = export_rule_find(front->rules, front->n_rules, peer.addr);
+		if (peer.rule) {
+			make_conn(t, fd, &peer);
+		} else {
+			atomic_fetch_add(&front->refused, 1);
+			(void)close(fd);
+		}
+	}
+	arm_listen(t);
+}
+
+/* ---- Writing ---- */
+
+/* Write what waits.  False: the connection is broken.  With the lock held. */
+static bool flush_locked(struct conn *c)
+{
+	struct chunk *chunk;
+
+	while ((chunk = STAILQ_FIRST(&c->out)) != NULL) {
+		ssize_t n = send(c->fd, chunk->bytes + chunk->done, chunk->len - chunk->done,
+				 MSG_NOSIGNAL);
+
+		if (n < 0)
+			return errno == EAGAIN || errno == EINTR;
+		c->active_ms = front_now_ms();
+		chunk->done += (size_t)n;
+		c->out_bytes -= (size_t)n;
+		if (chunk->done < chunk->len)
+			continue;
+		STAILQ_REMOVE_HEAD(&c->out, next);
+		free(chunk);
+	}
+	return true;
+}
+
+static bool keep_locked(struct conn *c, const uint8_t *bytes, size_t len)
+{
+	struct chunk *chunk = malloc(sizeof(*chunk) + len);
+
+	if (!chunk)
+		return false;
+	chunk->len = len;
+	chunk->done = 0;
+	memcpy(chunk->bytes, bytes, len);
+	STAILQ_INSERT_TAIL(&c->out, chunk, next);
+	c->out_bytes += len;
+	return true;
+}
+
+/* Send LEN bytes of an answer, whose record mark is put into the 4 bytes before it. */
+static bool send_locked(struct conn *c, uint8_t *marked, size_t len)
+{
+	const uint32_t mark = htobe32(0x80000000u | (uint32_t)len);
+	size_t done = 0;
+
+	memcpy(marked, &mark, 4);
+	len += 4;
+	while (c->out_bytes == 0 && done < len) {
+		ssize_t n = send(c->fd, marked + done, len - done, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0)
+			return false;
+		done += (size_t)n;
+	}
+	if (done == len)
+		return true;
+	if (c->out_bytes == 0)
+		c->active_ms = front_now_ms();
+	return keep_locked(c, marked + done, len - done);
+}
+
+/* ---- Reading ---- */
+
+/* Feed the record from what was read ahead. */
+static enum record_state take_ahead(struct conn *c)
+{
+	size_t n = c->ahead_len;
+	enum record_state state = record_add(&c->rec, c->ahead + c->ahead_at, &n);
+
+	c->ahead_at += n;
+	c->ahead_len -= n;
+	return state;
+}
+
+/* Read until a record is whole.  RECORD_MORE: nothing more is there now.  RECORD_BAD: close. */
+static enum record_state read_record(struct transport *t, struct conn *c)
+{
+	enum record_state state = RECORD_MORE;
+
+	if (!c->rec.buf)
+		c->rec.buf = buf_get(t);
+	if (!c->rec.buf)
+		return RECORD_BAD;
+	if (c->ahead_len > 0)
+		state = take_ahead(c);
+	while (state == RECORD_MORE) {
+		uint8_t *place;
+		size_t room = record_room(&c->rec, &place);
+		bool direct = room >= READ_AHEAD;
+		ssize_t n = direct ? recv(c->fd, place, room, 0)
+				   : recv(c->fd, c->ahead, READ_AHEAD, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return RECORD_MORE;
+		if (n <= 0)
+			return RECORD_BAD;
+		if (direct) {
+			state = record_took(&c->rec, (size_t)n);
+		} else {
+			c->ahead_at = 0;
+			c->ahead_len = (size_t)n;
+			state = take_ahead(c);
+		}
+	}
+	return state;
+}
+
+/* After reading: note how far it came, and let others read on.  With the lock held. */
+static void read_done_locked(struct transport *t, struct conn *c, enum record_state state)
+{
+	c->reading = false;
+	c->active_ms = front_now_ms();
+	if (state == RECORD_BAD) {
+		close_locked(t, c);
+		return;
+	}
+	if (state == RECORD_COMPLETE)
+		c->record_ms = 0;
+	else if (c->rec.len == 0 && c->rec.n_mark == 0 && c->rec.left == 0)
+		buf_put(t, TAKE_PTR(c->rec.buf)); /* nothing has begun */
+	else if (c->record_ms == 0)
+		c->record_ms = c->active_ms;
+	if (state == RECORD_COMPLETE)
+		c->in_flight++;
+	arm_locked(t, c);
+}
+
+/* Serve one record, which is owned by the caller. */
+static void serve(struct worker *w, struct conn *c, uint8_t *msg, size_t len)
+{
+	struct transport *t = w->t;
+	ssize_t n = rpc_serve(t->front, w->number, &c->peer, msg, len, w->out + 4);
+	bool was_full;
+
+	mutex_lock(&c->lock);
+	was_full = c->in_flight == IN_FLIGHT_MAX;
+	c->in_flight--;
+	if (n < 0 || (n > 0 && !c->closed && !send_locked(c, w->out, (size_t)n)))
+		close_locked(t, c);
+	else if (was_full || c->out_bytes > 0)
+		arm_locked(t, c);
+	mutex_unlock(&c->lock);
+}
+
+static void handle_conn(struct worker *w, uint64_t token, uint32_t events)
+{
+	struct transport *t = w->t;
+	struct conn *c = &t->conns[(uint32_t)token];
+	enum record_state state;
+	uint8_t *msg = NULL;
+	size_t len = 0;
+
+	mutex_lock(&c->lock);
+	if (c->gen != (uint32_t)(token >> 32) || c->closed) {
+		mutex_unlock(&c->lock);
+		return;
+	}
+	if (!flush_locked(c) || (events & EPOLLERR)) {
+		c->refs++;
+		close_locked(t, c);
+		unref_locked(t, c);
+		mutex_unlock(&c->lock);
+		return;
+	}
+	if (c->reading || c->in_flight >= IN_FLIGHT_MAX || c->out_bytes >= OUT_BYTES_MAX) {
+		/* Gone, and not to be read from: what is under way has nobody to answer to. */
+		c->refs++;
+		if (events & EPOLLHUP)
+			close_locked(t, c);
+		arm_locked(t, c);
+		unref_locked(t, c);
+		mutex_unlock(&c->lock);
+		return;
+	}
+	c->refs++;
+	c->reading = true;
+	mutex_unlock(&c->lock);
+
+	state = read_record(t, c);
+	if (state == RECORD_COMPLETE) {
+		len = c->rec.len;
+		msg = TAKE_PTR(c->rec.buf);
+		record_reset(&c->rec);
+	}
+	mutex_lock(&c->lock);
+	read_done_locked(t, c, state);
+	mutex_unlock(&c->lock);
+
+	if (msg) {
+		serve(w, c, msg, len);
+		buf_put(t, msg);
+	}
+	mutex_lock(&c->lock);
+	unref_locked(t, c);
+	mutex_unlock(&c->lock);
+}
+
+/* ---- Time ---- */
+
+static bool timed_out(const struct transport *t, const struct conn *c, uint64_t now)
+{
+	uint64_t silent = now - c->active_ms;
+
+	if (c->out_bytes > 0)
+		return silent > t->stall_ms;
+	if (c->in_flight > 0)
+		return false;
+	if (c->record_ms > 0)
+		return silent > t->stall_ms ||
+		       now - c->record_ms > (uint64_t)t->stall_ms * RECORD_STALLS;
+	return silent > t->idle_ms;
+}
+
+static void sweep(struct transport *t)
+{
+	uint64_t now = front_now_ms(), ticks;
+
+	if (read(t->timer_fd, &ticks, sizeof(ticks)) < 0)
+		return; /* another worker was faster */
+	for (unsigned i = 0; i < t->n_conns; i++) {
+		struct conn *c = &t->conns[i];
+
+		mutex_lock(&c->lock);
+		if (c->fd >= 0 && !c->closed && timed_out(t, c, now)) {
+			atomic_fetch_add(&t->front->timed_out, 1);
+			c->refs++;
+			close_locked(t, c);
+			unref_locked(t, c);
+		}
+		mutex_unlock(&c->lock);
+	}
+	if (atomic_exchange(&t->accept_paused, false))
+		arm_listen(t);
+}
+
+/* ---- Workers ---- */
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	struct transport *t = w->t;
+
+	while (!atomic_load_explicit(&t->stopping, memory_order_relaxed)) {
+		struct epoll_event ev;
+		int n = epoll_wait(t->epoll_fd, &ev, 1, -1);
+
+		if (n <= 0)
+			continue;
+		if (ev.data.u64 == TOKEN_STOP)
+			break;
+		if (ev.data.u64 == TOKEN_LISTEN)
+			accept_all(t);
+		else if (ev.data.u64 == TOKEN_TIMER)
+			sweep(t);
+		else
+			handle_conn(w, ev.data.u64, ev.events);
+	}
+	return NULL;
+}
+
+static int start_thread(struct worker *w)
+{
+	sigset_t all, old;
+	int r;
+
+	(void)sigfillset(&all); /* cannot fail */
+	r = pthread_sigmask(SIG_SETMASK, &all, &old);
+	if (r == 0) {
+		r = pthread_create(&w->thread, NULL, work, w);
+		(void)pthread_sigmask(SIG_SETMASK, &old, NULL); /* a mask we had before */
+	}
+	return -r;
+}
+
+int transport_start(struct transport *t)
+{
+	for (unsigned i = 0; i < t->front->n_workers; i++) {
+		int r = start_thread(&t->workers[i]);
+
+		if (r < 0) {
+			transport_stop(t);
+			transport_wait(t);
+			return r;
+		}
+		t->n_running++;
+	}
+	return 0;
+}
+
+void transport_stop(struct transport *t)
+{
+	const uint64_t one = 1;
+	int saved = errno;
+
+	atomic_store(&t->stopping, true);
+	/* Can only fail because it is set to the brim. */
+	if (write(t->stop_fd, &one, sizeof(one)) < 0)
+		errno = saved;
+}
+
+/* Let the peer take what it was answered, if it does so soon. */
+static void drain(struct conn *c)
+{
+	struct pollfd p = { .fd = c->fd, .events = POLLOUT };
+
+	while (c->out_bytes > 0 && poll(&p, 1, DRAIN_MS) > 0) {
+		if ((p.revents & (POLLERR | POLLHUP)) || !flush_locked(c))
+			return;
+	}
+}
+
+void transport_wait(struct transport *t)
+{
+	struct pollfd p = { .fd = t->stop_fd, .events = POLLIN };
+
+	while (poll(&p, 1, -1) <= 0)
+		; /* a signal: its handler may have asked to stop */
+	for (; t->n_running > 0; t->n_running--)
+		(void)pthread_join(t->workers[t->n_running - 1].thread, NULL);
+	for (unsigned i = 0; i < t->n_conns; i++) {
+		struct conn *c = &t->conns[i];
+
+		mutex_lock(&c->lock);
+		if (c->fd >= 0) {
+			if (!c->closed)
+				drain(c);
+			c->refs++;
+			close_locked(t, c);
+			unref_locked(t, c);
+		}
+		mutex_unlock(&c->lock);
+	}
+}
+
+/* ---- Making and freeing ---- */
+
+static int watch(struct transport *t, int fd, uint32_t events, uint64_t token)
+{
+	struct epoll_event ev = { .events = events, .data.u64 = token };
+
+	return epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+static int open_fds(struct transport *t, const struct transport_config *config)
+{
+	const struct itimerspec every = { { .tv_sec = 1 }, { .tv_sec = 1 } };
+	struct sockaddr_storage bound;
+	socklen_t len = sizeof(bound);
+	const int one = 1;
+
+	t->listen_fd = socket(config->listen->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+			      0);
+	if (t->listen_fd < 0)
+		return -errno;
+	/* A server that is started again need not wait for the old one's connections. */
+	if (setsockopt(t->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    bind(t->listen_fd, (const struct sockaddr *)config->listen, config->listen_len) < 0 ||
+	    listen(t->listen_fd, 128) < 0 ||
+	    getsockname(t->listen_fd, (struct sockaddr *)&bound, &len) < 0)
+		return -errno;
+	/* The port has the same place in both families. */
+	t->port = ntohs(((const struct sockaddr_in *)&bound)->sin_port);
+	t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	t->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	t->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (t->epoll_fd < 0 || t->stop_fd < 0 || t->timer_fd < 0 ||
+	    timerfd_settime(t->timer_fd, 0, &every, NULL) < 0)
+		return -errno;
+	if (watch(t, t->listen_fd, EPOLLIN | EPOLLONESHOT, TOKEN_LISTEN) < 0 ||
+	    watch(t, t->stop_fd, EPOLLIN, TOKEN_STOP) < 0 ||
+	    watch(t, t->timer_fd, EPOLLIN | EPOLLEXCLUSIVE, TOKEN_TIMER) < 0)
+		return -errno;
+	return 0;
+}
+
+static int make_tables(struct transport *t)
+{
+	t->conns = calloc(t->n_conns, sizeof(*t->conns));
+	t->free_conns = calloc(t->n_conns, sizeof(*t->free_conns));
+	t->free_bufs = calloc(t->front->n_workers, sizeof(*t->free_bufs));
+	t->workers = calloc(t->front->n_workers, sizeof(*t->workers));
+	if (!t->conns || !t->free_conns || !t->free_bufs || !t->workers)
+		return -ENOMEM;
+	for (unsigned i = 0; i < t->n_conns; i++) {
+		mutex_init(&t->conns[i].lock, RANK_RDIR);
+		t->conns[i].fd = -1;
+		STAILQ_INIT(&t->conns[i].out);
+		t->free_conns[t->n_free++] = t->n_conns - 1 - i;
+	}
+	for (unsigned i = 0; i < t->front->n_workers; i++) {
+		t->workers[i] = (struct worker){ .t = t, .number = i };
+		t->workers[i].out = malloc(4 + NFS_MAX_ANSWER);
+		if (!t->workers[i].out)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int transport_new(struct nfs_front *front, const struct transport_config *config,
+		  struct transport **ret)
+{
+	struct transport *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	t->front = front;
+	t->listen_fd = t->epoll_fd = t->stop_fd = t->timer_fd = -1;
+	t->n_conns = config->max_connections;
+	t->idle_ms = config->idle_seconds * 1000;
+	t->stall_ms = config->stall_seconds * 1000;
+	mutex_init(&t->lock, RANK_LEAF);
+	r = make_tables(t);
+	if (r == 0)
+		r = open_fds(t, config);
+	if (r < 0) {
+		transport_free(t);
+		return r;
+	}
+	*ret = t;
+	return 0;
+}
+
+void transport_free(struct transport *t)
+{
+	const int *fds[] = { &t->listen_fd, &t->epoll_fd, &t->stop_fd, &t->timer_fd };
+
+	CHECK(t->n_running == 0);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		if (*fds[i] >= 0)
+			(void)close(*fds[i]);
+	}
+	for (unsigned i = 0; t->workers && i < t->front->n_workers; i++)
+		free(t->workers[i].out);
+	while (t->n_bufs > 0)
+		free(t->free_bufs[--t->n_bufs]);
+	free(t->free_bufs);
+	free(t->free_conns);
+	free(t->conns);
+	free(t->workers);
+	free(t);
+}
+
+unsigned transport_port(const struct transport *t)
+{
+	return t->port;
+}
+
+unsigned transport_connections(struct transport *t)
+{
+	unsigned n;
+
+	mutex_lock(&t->lock);
+	n = t->n_conns - t->n_free;
+	mutex_unlock(&t->lock);
+	return n;
+}
