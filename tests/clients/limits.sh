@@ -95,11 +95,15 @@ mkdir -p c/lower
 mkfiles c/lower/big 1000 f
 overlay c
 pid=$(server c)
-n=$(calls "$pid" stat c/mnt/big)
+n=$(calls "$pid" stat c/mnt/big)	# the first look: nothing is known yet
 echo "# system calls for the stat of a directory with 1,000 entries: $n"
 promise check "fewer than 20" test "$n" -lt 20
-stat c/mnt/nothing c/mnt/big/nothing 2>/dev/null
-n=$(calls "$pid" stat c/mnt/nothing c/mnt/big/nothing)
+# Another test may make the kernel drop its caches at any time: one quiet moment is asked for.
+for _ in 1 2 3 4 5; do
+	stat c/mnt/nothing c/mnt/big/nothing 2>/dev/null
+	n=$(calls "$pid" stat c/mnt/nothing c/mnt/big/nothing)
+	[ "$n" != 0 ] || break
+done
 promise equal "a name that is missing is asked for once" "$n" 0
 unmount c/mnt
 
