@@ -572,11 +572,58 @@ static void calls_refused(void **state)
 	}
 }
 
+/* ---- A copy that is given up by who waits for it ---- */
+
+static atomic_bool cancelled;
+static unsigned pieces;
+
+static int cancel(const char *name, bool mutates, bool after)
+{
+	(void)mutates;
+	if (!after && !strcmp(name, "pwrite") && ++pieces == 2)
+		atomic_store(&cancelled, true);
+	return 0;
+}
+
+static void copy_interrupted(void **state)
+{
+	const struct lam_call patient = { .cancelled = &cancelled };
+	char *before, *now;
+	struct lam_entry e;
+	int fd;
+
+	(void)state;
+	make_layers();
+	fd = openat(scratch, "l1/f1", O_WRONLY);
+	for (unsigned i = 0; i < 8u << 20; i += sizeof(long_name))
+		assert_int_equal(write(fd, long_name, sizeof(long_name)), sizeof(long_name));
+	close(fd);
+	disable("copy_file_range ficlone");
+	open_stack();
+	before = picture();
+	assert_int_equal(find("f1", &e), 0);
+	sys_fault_hook = cancel;
+	assert_int_equal(lam_write(stack, &patient, e.id, 0, "x", 1, 0), -EINTR);
+	assert_int_equal(pieces, 2);
+	sys_fault_hook = NULL;
+	now = picture();
+	assert_string_equal(before, now);
+	close_stack();
+	no_litter();
+	open_stack();
+	assert_int_equal(put("f1", 0, "x"), 0);
+	close_stack();
+	free(now);
+	free(before);
+	empty_scratch();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(features_missing),
 		SCRATCH_TEST(calls_refused),
+		SCRATCH_TEST(copy_interrupted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
