@@ -59,6 +59,9 @@ static void join_settings(struct mount_plan *plan)
 	front->read_only = stack->read_only;
 	front->no_acl = stack->no_acl || stack->no_xattr;
 	front->no_xattr = stack->no_xattr;
+	/* An end to what the kernel remembers is asked for by those who change layers underneath. */
+	if (front->entry_ttl >= 0 || front->attr_ttl >= 0 || front->negative_ttl >= 0)
+		stack->watch_lower = true;
 	/* Who sees lower layers change must not cache for ever, unless told how long. */
 	if (stack->watch_lower && front->entry_ttl < 0 && front->attr_ttl < 0)
 		front->entry_ttl = front->attr_ttl = front->negative_ttl = 1;

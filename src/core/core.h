@@ -178,6 +178,7 @@ struct dir {
 	bool too_big;			/* more names than a listing may have */
 	uint8_t default_acl;		/* 0 unknown, 1 none, 2 some */
 	struct listing *listing;
+	struct window *window;		/* of a listing that is too big: readdir.c */
 };
 
 /* Rarely needed parts of a node. */
@@ -307,6 +308,7 @@ struct lam_stack {
 	struct mutex origins_lock;	/* RANK_MAP */
 
 	_Atomic uint64_t stat_copyups, stat_copyup_bytes, stat_whiteouts, stat_orphans;
+	_Atomic uint64_t forgotten;	/* nodes freed since memory was last given back */
 	_Atomic uint64_t stat_nodes, stat_node_bytes;
 	uint64_t root_ino_id;		/* the id that gives the root's st_ino */
 };
@@ -473,6 +475,11 @@ int dirscan(int fd, dirscan_fn fn, void *ctx);
 int dirlist_check_empty(struct lam_stack *s, struct node *d, bool *ret_whiteouts);
 /* Remove whiteouts in a real directory that is out of sight. */
 int dirlist_clean(struct lam_stack *s, int fd);
+
+/* readdir.c */
+void window_free(struct window *w);
+/* A name has come: a window that should have it is no good any more.  Lock held. */
+void window_note_added(struct dir *dir, const char *name);
 
 /* attr.c */
 void attr_from_statx(struct lam_stack *s, const struct statx *st, struct lam_attr *ret);

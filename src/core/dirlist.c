@@ -292,6 +292,7 @@ void dirlist_note_upper(struct lam_stack *s, struct node *d, const char *name, u
 {
 	struct lentry *e;
 
+	window_note_added(d->dir, name);
 	if (!d->dir->listing)
 		return;
 	e = change_add(s, d, name);
@@ -367,6 +368,48 @@ static int check_upper_name(void *ctx, const struct sys_dirent *de)
 	return 0;
 }
 
+static bool is_visible(struct lam_stack *s, struct node *d, const char *name)
+{
+	struct found f = { 0 };
+	int r = lookup_locked(s, d, name, &f);
+	bool visible = r < 0 || f.type;
+
+	found_done(s, &f);
+	return visible;
+}
+
+struct visible_check {
+	struct lam_stack *s;
+	struct node *d;
+};
+
+static int check_visible_name(void *ctx, const struct sys_dirent *de)
+{
+	const struct visible_check *c = ctx;
+
+	if (c->s->read_dot_wh && name_is_dot_wh(de->name))
+		return 0;
+	return is_visible(c->s, c->d, de->name) ? -ENOTEMPTY : 0;
+}
+
+/* The same for a directory whose listing would be too big. */
+static int check_lower_scan(struct lam_stack *s, struct node *d)
+{
+	struct visible_check c = { .s = s, .d = d };
+	int r = 0;
+
+	for (unsigned i = 0; i < d->dir->n_lower && r == 0; i++) {
+		struct fdent *e;
+
+		r = rdir_open(s, d->dir->lower[i], &e);
+		if (r < 0)
+			break;
+		r = dirscan(e->fd, check_visible_name, &c);
+		fdcache_put(&s->fds, e);
+	}
+	return r;
+}
+
 static int check_lower_visible(struct lam_stack *s, struct node *d)
 {
 	struct listing *l;
@@ -379,19 +422,13 @@ static int check_lower_visible(struct lam_stack *s, struct node *d)
 		return r;
 	l = d->dir->listing;
 	if (!l)
-		return -ENOTEMPTY;	/* more names than whiteouts would be worth */
+		return check_lower_scan(s, d);
 	for (struct lentry *e = listing_after(l, 0); e; e = listing_after(l, e->hash)) {
-		struct found f = { 0 };
-		bool visible;
-
 		if (e->flags & LE_WHITEOUT)
 			continue;
 		if (!(e->flags & LE_MAYBE_WH) && e->type != DT_REG)
 			return -ENOTEMPTY;
-		r = lookup_locked(s, d, e->name, &f);
-		visible = r < 0 || f.type;
-		found_done(s, &f);
-		if (visible)
+		if (is_visible(s, d, e->name))
 			return -ENOTEMPTY;
 	}
 	return 0;

@@ -8,9 +8,13 @@
  */
 #include "core.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include "base/hash.h"
+
+/* After so many forgotten nodes the allocator is asked to give memory back. */
+#define FORGOTTEN_MANY 16384u
 
 /* In a node's count of references: it is in no table, and goes with the last of them. */
 #define REFS_RETIRED (1u << 31)
@@ -69,6 +73,7 @@ static void dir_free(struct lam_stack *s, struct dir *d)
 	if (!d)
 		return;
 	CHECK(!d->listing);
+	window_free(d->window);
 	rdir_put(s, d->upper);
 	for (unsigned i = 0; i < d->n_lower; i++)
 		rdir_put(s, d->lower[i]);
@@ -76,9 +81,10 @@ static void dir_free(struct lam_stack *s, struct dir *d)
 	free(d);
 }
 
+/* As it is made: what it points to is counted elsewhere or not at all. */
 static size_t node_size(const struct node *n)
 {
-	return sizeof(*n) + (n->dir ? sizeof(*n->dir) + n->dir->n_lower * sizeof(struct rdir *) : 0);
+	return sizeof(*n) + (n->dir ? sizeof(*n->dir) : 0);
 }
 
 /* Free a node that is in no table.  Its parent is returned for the caller to put: no recursion. */
@@ -189,7 +195,7 @@ static struct node *node_new(struct lam_stack *s, uint64_t id, uint32_t mode)
 	n->recent = 1;
 	atomic_init(&n->refs, 1);
 	atomic_fetch_add(&s->stat_nodes, 1);
-	atomic_fetch_add(&s->stat_node_bytes, sizeof(*n) + (n->dir ? sizeof(*n->dir) : 0));
+	atomic_fetch_add(&s->stat_node_bytes, node_size(n));
 	return n;
 }
 
@@ -286,6 +292,19 @@ static struct node *remove_idle(struct lam_stack *s, uint64_t id, bool dead_too)
 	return NULL;
 }
 
+/* What many small nodes leave is in pieces that the allocator does not give back by itself. */
+static void give_back(struct lam_stack *s)
+{
+	uint64_t n = atomic_fetch_add_explicit(&s->forgotten, 1, memory_order_relaxed) + 1;
+
+	if (n < FORGOTTEN_MANY || n < atomic_load(&s->stat_nodes))
+		return;
+	atomic_store(&s->forgotten, 0);
+#ifdef __GLIBC__
+	(void)malloc_trim(0);	/* whether there was anything does not matter */
+#endif
+}
+
 /* Forget a node and the ancestors that only it kept. */
 static void forget_chain(struct lam_stack *s, uint64_t id, bool dead_too)
 {
@@ -297,6 +316,7 @@ static void forget_chain(struct lam_stack *s, uint64_t id, bool dead_too)
 		/* Ancestors stay cached: the kernel holds them longer than their children, and
 		 * tells when it does not. */
 		node_put(s, parent);
+		give_back(s);
 	}
 }
 

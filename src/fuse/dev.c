@@ -51,7 +51,7 @@ struct dev_late {
 	struct late_job job;
 	struct request rq;
 	struct channel *channel; /* a reference */
-	uint64_t arg[16]; /* a copy of the fixed argument */
+	uint64_t arg[16];	 /* a copy of the fixed argument */
 	char body[4096] __attribute__((aligned(8)));
 };
 

@@ -13,12 +13,12 @@
 #include <errno.h>
 #include <lamina/lamina.h>
 
-#define LOST_REDIRECT 1u   /* merged directories cannot be moved: EXDEV */
-#define LOST_EXCHANGE 2u   /* RENAME_EXCHANGE: EINVAL */
-#define LOST_TMPFILE 4u	   /* O_TMPFILE: EOPNOTSUPP */
-#define LOST_XATTR 8u	   /* no attributes */
-#define LOST_IDENTITY 16u  /* hard links part at copy-up */
-#define LOST_LONG 32u	   /* removal of lower names that leave no room for `.wh.` */
+#define LOST_REDIRECT 1u  /* merged directories cannot be moved: EXDEV */
+#define LOST_EXCHANGE 2u  /* RENAME_EXCHANGE: EINVAL */
+#define LOST_TMPFILE 4u	  /* O_TMPFILE: EOPNOTSUPP */
+#define LOST_XATTR 8u	  /* no attributes */
+#define LOST_IDENTITY 16u /* hard links part at copy-up */
+#define LOST_LONG 32u	  /* removal of lower names that leave no room for `.wh.` */
 #define LONG_NAME 253u
 
 struct missing {
@@ -206,9 +206,10 @@ static void lower_file(const char *path, const char *data)
 
 static void make_layers(void)
 {
-	static const char *const dirs[] = { "l1", "l1/dir", "l1/dir/sub", "l1/ren", "l1/ren/sub",
-					    "l1/opq", "l1/empty", "l1/white", "l2", "l2/dir",
-					    "l2/opq", "up", "work" };
+	static const char *const dirs[] = { "l1",	  "l1/dir", "l1/dir/sub", "l1/ren",
+					    "l1/ren/sub", "l1/opq", "l1/empty",	  "l1/white",
+					    "l2",	  "l2/dir", "l2/opq",	  "up",
+					    "work" };
 	char path[300];
 
 	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
@@ -302,7 +303,7 @@ static void renames(const struct missing *m)
 	assert_int_equal(move("f2", "gone", LAM_RENAME_NOREPLACE), 0);
 	r = move("ren", "renamed", 0);
 	assert_int_equal(r, m->lost & LOST_REDIRECT ? -EXDEV : 0);
-	if (r == 0) {	/* over a directory that is empty but for whiteouts, and back to its place */
+	if (r == 0) { /* over a directory that is empty but for whiteouts, and back to its place */
 		assert_int_equal(drop("empty/x", false), 0);
 		assert_int_equal(move("renamed", "empty", 0), 0);
 		assert_int_equal(move("empty", "ren", 0), 0);
@@ -351,7 +352,7 @@ static void orphans(const struct missing *m)
 	lam_forget(stack, e.id);
 	assert_int_equal(lam_read(stack, &call, e.id, 0, buf, sizeof(buf)), -ESTALE);
 
-	assert_int_equal(find("dir/sub/deep", &e), 0);	/* from below: it stays where it is */
+	assert_int_equal(find("dir/sub/deep", &e), 0); /* from below: it stays where it is */
 	in_use_id = e.id;
 	assert_int_equal(drop("dir/sub/deep", false), 0);
 	assert_int_equal(lam_write(stack, &call, e.id, 0, "DEEP", 4, 0), 4);
@@ -448,13 +449,34 @@ struct change {
 	int (*run)(void);
 };
 
-static int change_write(void) { return put("dir/file", 0, "BELOW"); }
-static int change_hard(void) { return put("hard", 0, "HARD"); }
-static int change_unlink(void) { return drop("dir/other", false); }
-static int change_rename(void) { return move("f1", "dir/f2", 0); }
-static int change_rename_dir(void) { return move("ren", "dir/ren", 0); }
-static int change_over(void) { return move("f1", "gone", 0); }
-static int change_create(void) { return make("dir/sub/new", S_IFREG | 0600); }
+static int change_write(void)
+{
+	return put("dir/file", 0, "BELOW");
+}
+static int change_hard(void)
+{
+	return put("hard", 0, "HARD");
+}
+static int change_unlink(void)
+{
+	return drop("dir/other", false);
+}
+static int change_rename(void)
+{
+	return move("f1", "dir/f2", 0);
+}
+static int change_rename_dir(void)
+{
+	return move("ren", "dir/ren", 0);
+}
+static int change_over(void)
+{
+	return move("f1", "gone", 0);
+}
+static int change_create(void)
+{
+	return make("dir/sub/new", S_IFREG | 0600);
+}
 
 static int change_mode(void)
 {
@@ -474,14 +496,20 @@ static int change_link(void)
 }
 
 static const struct change changes[] = {
-	{ "write", change_write }, { "write to a hard link", change_hard },
-	{ "unlink", change_unlink }, { "rename", change_rename },
-	{ "rename of a directory", change_rename_dir }, { "rename over", change_over },
-	{ "create", change_create }, { "chmod", change_mode }, { "link", change_link },
+	{ "write", change_write },
+	{ "write to a hard link", change_hard },
+	{ "unlink", change_unlink },
+	{ "rename", change_rename },
+	{ "rename of a directory", change_rename_dir },
+	{ "rename over", change_over },
+	{ "create", change_create },
+	{ "chmod", change_mode },
+	{ "link", change_link },
 };
 
 /* Refuse the Nth call of CHANGE; false when it has fewer. */
-static bool refuse(const struct change *change, int nth, int error, const char *old, const char *new)
+static bool refuse(const struct change *change, int nth, int error, const char *old,
+		   const char *new)
 {
 	char *now, *later;
 	bool reached;
@@ -498,7 +526,8 @@ static bool refuse(const struct change *change, int nth, int error, const char *
 	reached = fault_seen >= nth;
 	now = picture();
 	if (strcmp(now, r == 0 ? new : old) && (r == 0 || strcmp(now, new)))
-		fail_msg("%s, call %d: %d, then neither old nor new:\n%s", change->what, nth, r, now);
+		fail_msg("%s, call %d: %d, then neither old nor new:\n%s", change->what, nth, r,
+			 now);
 	close_stack();
 	open_stack();
 	later = picture();
@@ -507,7 +536,7 @@ static bool refuse(const struct change *change, int nth, int error, const char *
 			 change->what, nth, r, later, now);
 	close_stack();
 	no_litter();
-	open_stack();	/* and it can be done now */
+	open_stack(); /* and it can be done now */
 	r = change->run();
 	assert_true(r == 0 || r == -ENOENT || r == -EEXIST);
 	free(now);
@@ -543,11 +572,58 @@ static void calls_refused(void **state)
 	}
 }
 
+/* ---- A copy that is given up by who waits for it ---- */
+
+static atomic_bool cancelled;
+static unsigned pieces;
+
+static int cancel(const char *name, bool mutates, bool after)
+{
+	(void)mutates;
+	if (!after && !strcmp(name, "pwrite") && ++pieces == 2)
+		atomic_store(&cancelled, true);
+	return 0;
+}
+
+static void copy_interrupted(void **state)
+{
+	const struct lam_call patient = { .cancelled = &cancelled };
+	char *before, *now;
+	struct lam_entry e;
+	int fd;
+
+	(void)state;
+	make_layers();
+	fd = openat(scratch, "l1/f1", O_WRONLY);
+	for (unsigned i = 0; i < 8u << 20; i += sizeof(long_name))
+		assert_int_equal(write(fd, long_name, sizeof(long_name)), sizeof(long_name));
+	close(fd);
+	disable("copy_file_range ficlone");
+	open_stack();
+	before = picture();
+	assert_int_equal(find("f1", &e), 0);
+	sys_fault_hook = cancel;
+	assert_int_equal(lam_write(stack, &patient, e.id, 0, "x", 1, 0), -EINTR);
+	assert_int_equal(pieces, 2);
+	sys_fault_hook = NULL;
+	now = picture();
+	assert_string_equal(before, now);
+	close_stack();
+	no_litter();
+	open_stack();
+	assert_int_equal(put("f1", 0, "x"), 0);
+	close_stack();
+	free(now);
+	free(before);
+	empty_scratch();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(features_missing),
 		SCRATCH_TEST(calls_refused),
+		SCRATCH_TEST(copy_interrupted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
