@@ -156,6 +156,11 @@ struct nfs_front {
 };
 
 uint64_t front_now_ms(void);
+/* How long before NOW it was; 0 where another thread has seen a later time already. */
+static inline uint64_t front_ms_since(uint64_t now, uint64_t then)
+{
+	return now > then ? now - then : 0;
+}
 
 /* ---- transport.c ---- */
 

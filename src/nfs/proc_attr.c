@@ -39,7 +39,8 @@ bool change_begin(struct nfs_call *call, uint64_t id)
 		const struct running *other = &front->running[i];
 		uint64_t its_id = atomic_load(&other->id);
 
-		if (its_id == 0 || now - atomic_load(&other->since_ms) < LONG_CHANGE_MS)
+		if (its_id == 0 ||
+		    front_ms_since(now, atomic_load(&other->since_ms)) < LONG_CHANGE_MS)
 			continue;
 		n_long++;
 		if (its_id == id)

@@ -460,7 +460,7 @@ static void handle_conn(struct worker *w, uint64_t token, uint32_t events)
 
 static bool timed_out(const struct transport *t, const struct conn *c, uint64_t now)
 {
-	uint64_t silent = now - c->active_ms;
+	uint64_t silent = front_ms_since(now, c->active_ms);
 
 	if (c->out_bytes > 0)
 		return silent > t->stall_ms;
@@ -468,7 +468,7 @@ static bool timed_out(const struct transport *t, const struct conn *c, uint64_t 
 		return false;
 	if (c->record_ms > 0)
 		return silent > t->stall_ms ||
-		       now - c->record_ms > (uint64_t)t->stall_ms * RECORD_STALLS;
+		       front_ms_since(now, c->record_ms) > (uint64_t)t->stall_ms * RECORD_STALLS;
 	return silent > t->idle_ms;
 }
 
