@@ -87,7 +87,8 @@ if [ -z "${LAMINA_PEER:-}" ]; then
 	check "upper inside itself: they show again" shows_change up2 nested
 	unmount up2
 fi
-unmount in/mnt
+# The server of what lay in it is on its way out.
+wait_for 20 umount in/mnt || fail "unmount of in/mnt"
 
 # Five deep.
 base five/0
