@@ -121,6 +121,7 @@ struct lam_config {
 	bool static_nlink;		/* st_nlink of directories is 1 */
 
 	unsigned max_fds;		/* bound on cached descriptors; 0: from RLIMIT_NOFILE */
+	unsigned max_nodes;		/* about how many objects to remember; 0: from the memory */
 	size_t max_cache_bytes;		/* bound on cached listings; 0: a default */
 	bool watch_lower;		/* lower layers may change: do not rely on cached listings */
 };

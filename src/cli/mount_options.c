@@ -126,6 +126,19 @@ static int set_allow_root(struct mount_plan *plan, const struct option *option, 
 	return r;
 }
 
+/* Nobody else checks: the stack does what it is told. */
+static int set_permissions(struct mount_plan *plan, const struct option *option, const char *value)
+{
+	int r = set_bool(plan, option, value);
+
+	if (r == 0 && !plan->front.default_permissions) {
+		message_error("option %s cannot be switched off: nothing would check permissions",
+			      option->name);
+		r = -EINVAL;
+	}
+	return r;
+}
+
 static int set_string(struct mount_plan *plan, const struct option *option, const char *value)
 {
 	if (!value || !*value)
@@ -247,7 +260,7 @@ static int set_context(struct mount_plan *plan, const struct option *option, con
 static const struct option table[] = {
 	{ "allow_other", set_allow_other, AT(front.allow_other) },
 	{ "allow_root", set_allow_root, AT(front.allow_root) },
-	{ "default_permissions", set_bool, AT(front.default_permissions) },
+	{ "default_permissions", set_permissions, AT(front.default_permissions) },
 	{ "fsname", set_string, AT(fsname) },
 	{ "subtype", set_string, AT(subtype) },
 	{ "timeout", set_timeout, 0 },

@@ -59,9 +59,14 @@ static void join_settings(struct mount_plan *plan)
 	front->read_only = stack->read_only;
 	front->no_acl = stack->no_acl || stack->no_xattr;
 	front->no_xattr = stack->no_xattr;
+	/* An end to what the kernel remembers is asked for by those who change layers underneath. */
+	if (front->entry_ttl >= 0 || front->attr_ttl >= 0 || front->negative_ttl >= 0)
+		stack->watch_lower = true;
 	/* Who sees lower layers change must not cache for ever, unless told how long. */
 	if (stack->watch_lower && front->entry_ttl < 0 && front->attr_ttl < 0)
 		front->entry_ttl = front->attr_ttl = front->negative_ttl = 1;
+	/* Nor keep listings: that a lower part of a directory has changed does not show in its time. */
+	front->opens_answered |= stack->watch_lower;
 }
 
 /* What can be seen to be wrong without opening anything. */
@@ -179,8 +184,16 @@ static int serve(struct mount_plan *plan, struct lam_stack *stack, struct daemon
 	return r;
 }
 
-#define BUSY_MS 5000u /* how long to wait for layers that are in use */
-#define BUSY_STEP_MS 20u
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+#define BUSY_MS 5000 /* how long to wait for layers that are in use */
+#define BUSY_STEP_MS 20
 
 /*
  * Open the layers.  Who unmounts an overlay and mounts it again at once, as container engines do,
@@ -190,9 +203,10 @@ static int serve(struct mount_plan *plan, struct lam_stack *stack, struct daemon
 static int open_stack(const struct lam_config *config, struct lam_stack **ret)
 {
 	const struct timespec step = { .tv_nsec = BUSY_STEP_MS * 1000000L };
+	int64_t end = now_ms() + BUSY_MS;
 	int r = lam_stack_open(config, ret);
 
-	for (unsigned waited = 0; r == -EBUSY && waited < BUSY_MS; waited += BUSY_STEP_MS) {
+	while (r == -EBUSY && now_ms() < end) { /* an attempt takes time as well */
 		(void)nanosleep(&step, NULL); /* a shorter sleep does no harm */
 		r = lam_stack_open(config, ret);
 	}

@@ -19,6 +19,7 @@ struct copyup {
 	struct node *n;
 	struct place from;
 	struct statx st;		/* of the lower object */
+	int32_t adjust;			/* names that were removed, already taken off its count */
 	uint64_t size;			/* bytes of data to copy */
 	bool meta_only;			/* leave the data below */
 	bool has_origin;
@@ -98,6 +99,18 @@ static int set_protattr(struct copyup *c, int to_fd, const char *to)
 	return ovl_set(c->s, to_fd, to, "protattr", value, len);
 }
 
+/* Relative to the lower inode, whose count the links to come do not change: right at any moment. */
+static int set_nlink(struct copyup *c, int to_fd, const char *to)
+{
+	struct nlink_diff d = { .lower = true, .diff = c->adjust };
+	struct fsys *fs = fsys_by_dev(c->s, statx_dev(&c->st));
+	char value[16];
+
+	if (!fs || !fs->can_decode)	/* the lower inode could not be found again by its handle */
+		return index_write_nlink(c->s, to_fd, to, c->st.stx_nlink, 1);
+	return ovl_set(c->s, to_fd, to, "nlink", value, nlink_encode(&d, value));
+}
+
 /* What marks the copy as one, in the overlay's own attributes. */
 static int set_marks(struct copyup *c, int to_fd, const char *to)
 {
@@ -110,9 +123,7 @@ static int set_marks(struct copyup *c, int to_fd, const char *to)
 		r = 0;		/* user attributes on a symlink or device; an upper without any */
 	if (r == 0 && c->meta_only)
 		r = ovl_set(s, to_fd, to, "metacopy", "", 0);
-	if (r == 0 && c->key[0])
-		r = index_write_nlink(s, to_fd, to, c->st.stx_nlink, 1);
-	return r;
+	return r == 0 && c->key[0] ? set_nlink(c, to_fd, to) : r;
 }
 
 /* Everything but data.  The order matters: changing the owner clears set-uid bits and capabilities;
@@ -366,11 +377,13 @@ static int publish_names(struct copyup *c, struct node *parent, const char *name
 		r = install(c, s->index_fd, c->key);
 		if (r == 0 && !(c->n->flags & NF_NAME_GONE)) {
 			r = sys_link(s->index_fd, c->key, e->fd, name);
+			if (r == 0) {
+				r = index_write_nlink(s, s->index_fd, c->key, c->st.stx_nlink, 2);
+				if (r < 0)
+					(void)sys_unlink(e->fd, name);
+			}
 			if (r < 0)
 				(void)sys_unlink(s->index_fd, c->key);
-			else
-				r = index_write_nlink(s, s->index_fd, c->key,
-						      c->st.stx_nlink, 2);
 		}
 	} else if (r == 0) {
 		r = install(c, e->fd, name);
@@ -431,7 +444,9 @@ static int prepare_origin(struct copyup *c)
 	struct lam_stack *s = c->s;
 	struct fsys *fs = fsys_by_dev(s, statx_dev(&c->st));
 	bool dir = S_ISDIR(c->st.stx_mode);
-	bool indexed = s->index_fd >= 0 && !dir && (c->st.stx_nlink > 1 || s->nfs_export);
+	/* An entry carries attributes, which a symlink or a device cannot with the user prefix. */
+	bool indexed = s->index_fd >= 0 && !dir && (c->st.stx_nlink > 1 || s->nfs_export) &&
+		       (!s->userxattr || S_ISREG(c->st.stx_mode));
 	int r;
 
 	if (!s->upper_xattr)
@@ -458,7 +473,6 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 {
 	struct copyup c = { .s = s, .call = call, .n = n, .from = PLACE_NONE, .fd = -1 };
 	struct statx st;
-	int32_t adjust;
 	int r;
 
 	perm_thread_init();
@@ -473,10 +487,12 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 	if (r < 0)
 		goto out;
 	mutex_lock(&n->lock);
-	adjust = n->extra ? n->extra->nlink_adjust : 0;
+	c.adjust = n->extra ? n->extra->nlink_adjust : 0;
 	mutex_unlock(&n->lock);
-	if (adjust < 0)		/* a record on disk: at least this name is there */
-		c.st.stx_nlink = c.st.stx_nlink > (uint32_t)-adjust ? c.st.stx_nlink + (uint32_t)adjust : 1;
+	/* From a record on disk: at least this name is there. */
+	if (c.adjust < 0 && c.st.stx_nlink <= (uint32_t)-c.adjust)
+		c.adjust = 1 - (int32_t)c.st.stx_nlink;
+	c.st.stx_nlink += (uint32_t)c.adjust;
 	c.size = size < c.st.stx_size ? size : c.st.stx_size;
 	c.meta_only = !data && s->metacopy && S_ISREG(c.st.stx_mode) && c.st.stx_size &&
 		      !(n->flags & NF_DEAD);
@@ -492,7 +508,7 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 		r = copyup_keep_data(s, n);
 	if (r == 0)
 		r = publish(&c);
-	if (r == 0 && c.key[0] && adjust)
+	if (r == 0 && c.key[0] && c.adjust)
 		(void)links_adjust_store(s, c.key, 0);	/* the nlink attribute has it now */
 	if (r == 0 && node_is_dir(n) && s->nfs_export)
 		(void)index_mark_dir(s, n);

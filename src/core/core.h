@@ -40,6 +40,7 @@ struct fsys {
 	bool can_decode;		/* open_by_handle_at works for every kind of object */
 	bool can_decode_dirs;		/* ... for directories: without privilege, our own */
 	bool tmpfs;			/* handles have tmpfs's layout */
+	bool births;			/* generations of lower objects are made from birth times */
 	bool needs_generation;		/* a handle with generation 0 is not taken for any */
 	bool opaque_handles;		/* handles of a layout that is not known */
 	int handle_type;		/* of its handles; -1 if none */
@@ -177,6 +178,7 @@ struct dir {
 	bool too_big;			/* more names than a listing may have */
 	uint8_t default_acl;		/* 0 unknown, 1 none, 2 some */
 	struct listing *listing;
+	struct window *window;		/* of a listing that is too big: readdir.c */
 };
 
 /* Rarely needed parts of a node. */
@@ -286,6 +288,8 @@ struct lam_stack {
 	struct cond copyup_cond;
 
 	struct node_shard shards[NODE_SHARDS];
+	uint64_t node_limit;		/* nodes to have in memory */
+	_Atomic uint64_t sweep_at;	/* how many nodes make the next sweep due; UINT64_MAX: under way */
 	struct node *root;
 	struct rdir **root_stack;	/* roots of the merged lowers: [layer - 1] */
 	struct rdir *upper_root;
@@ -304,6 +308,7 @@ struct lam_stack {
 	struct mutex origins_lock;	/* RANK_MAP */
 
 	_Atomic uint64_t stat_copyups, stat_copyup_bytes, stat_whiteouts, stat_orphans;
+	_Atomic uint64_t forgotten;	/* nodes freed since memory was last given back */
 	_Atomic uint64_t stat_nodes, stat_node_bytes;
 	uint64_t root_ino_id;		/* the id that gives the root's st_ino */
 };
@@ -311,6 +316,8 @@ struct lam_stack {
 /* node.c */
 int nodes_init(struct lam_stack *s);
 void nodes_destroy(struct lam_stack *s);
+/* Bound the table if it has grown over its limit.  No lock may be held. */
+void nodes_check(struct lam_stack *s);
 struct node *node_find(struct lam_stack *s, uint64_t id);	/* referenced, or NULL */
 struct node *node_ref(struct node *n);
 void node_put(struct lam_stack *s, struct node *n);
@@ -373,6 +380,8 @@ uint64_t id_ino(const struct lam_stack *s, uint64_t id);
 /* The real inode number of an id, and its filesystem (NULL if there is none). */
 uint64_t id_real_ino(struct lam_stack *s, uint64_t id, struct fsys **ret_fs);
 /* The generation of NAME ("" for FD itself), 0 if the filesystem has none; the handle when RET is given. */
+/* The generation that a birth time makes; 0 never. */
+uint32_t birth_generation(const struct statx *st);
 uint32_t fsys_generation(struct lam_stack *s, struct fsys *fs, int fd, const char *name,
 			 struct sys_handle *ret);
 int fsys_fh(struct lam_stack *s, struct fsys *fs, int fd, const char *name, bool path_upper,
@@ -408,7 +417,7 @@ struct found {
 	uint16_t n_lower, cap_lower;
 	uint64_t bottom_ino;		/* of the lowest part, which gives the identity */
 	dev_t bottom_dev;
-	uint32_t bottom_generation;
+	uint32_t bottom_birth;		/* generation by its birth */
 	bool have_bottom;
 	bool opaque;			/* upper part hides what is below */
 	bool has_redirect;
@@ -417,6 +426,7 @@ struct found {
 	struct fsys *origin_fs;
 	uint64_t origin_ino;
 	uint32_t origin_generation;
+	struct sys_handle origin_handle;
 	bool metacopy, protattr;
 	struct rdir *data_dir;
 	char *data_name, *data_path;
@@ -466,6 +476,11 @@ int dirlist_check_empty(struct lam_stack *s, struct node *d, bool *ret_whiteouts
 /* Remove whiteouts in a real directory that is out of sight. */
 int dirlist_clean(struct lam_stack *s, int fd);
 
+/* readdir.c */
+void window_free(struct window *w);
+/* A name has come: a window that should have it is no good any more.  Lock held. */
+void window_note_added(struct dir *dir, const char *name);
+
 /* attr.c */
 void attr_from_statx(struct lam_stack *s, const struct statx *st, struct lam_attr *ret);
 int attr_of_node(struct lam_stack *s, struct node *n, const struct statx *st, struct lam_attr *ret);
@@ -493,6 +508,7 @@ int index_key(struct lam_stack *s, struct fsys *fs, int fd, const char *name,
 /* Whether an entry is there: 1, 0 or -errno; its status in ST. */
 int index_stat(struct lam_stack *s, const char *name, struct statx *st);
 /* Visible names of an indexed upper inode. */
+int index_settle_nlink(struct lam_stack *s, struct node *n, const struct statx *st);
 int index_node_nlink(struct lam_stack *s, struct node *n, const struct statx *st, uint32_t *ret);
 int index_write_nlink(struct lam_stack *s, int fd, const char *name, uint32_t visible,
 		      uint32_t upper_nlink);
@@ -587,7 +603,6 @@ void perm_thread_init(void);
 int data_fd(struct lam_stack *s, struct node *n, bool write, struct fdent **ret);
 
 /* resolve.c */
-void nodes_sweep(struct lam_stack *s);
 int resolve_id(struct lam_stack *s, uint64_t id, struct node **ret);
 /* Find a name for a node that is known by handle only.  -ESTALE if it has none. */
 int resolve_connect(struct lam_stack *s, struct node *n);

@@ -158,29 +158,6 @@ static int make_temp(struct creation *c, char temp[32])
 	return r;
 }
 
-static int create_over(struct creation *c)
-{
-	struct lam_stack *s = c->s;
-	bool dir = S_ISDIR(c->o->mode);
-	char temp[32];
-	int r = make_temp(c, temp);
-
-	if (r < 0)
-		return r;
-	if (dir) {
-		r = ovl_set(s, s->work_fd, temp, "opaque", "y", 1);
-		if (r == 0)
-			r = work_replace(s, c->dir->fd, c->name, temp);
-		if (r == 0)
-			(void)sys_unlink(s->work_fd, temp);	/* the whiteout; else at the next mount */
-	} else {
-		r = sys_rename(s->work_fd, temp, c->dir->fd, c->name, 0);
-	}
-	if (r < 0)
-		work_discard(s, temp, dir);
-	return r;
-}
-
 /* ---- In place ---- */
 
 static int create_here(struct creation *c)
@@ -199,6 +176,37 @@ static int create_here(struct creation *c)
 			r = work_unwhiteout(s, c->dir->fd, c->name, true);
 	}
 	return 0;
+}
+
+/* ---- Over a whiteout, the step itself ---- */
+
+static int create_over(struct creation *c)
+{
+	struct lam_stack *s = c->s;
+	bool dir = S_ISDIR(c->o->mode);
+	char temp[32];
+	int r;
+
+	if (dir && !s->upper_xattr) {	/* no attribute can make it opaque: `.wh.NAME` does */
+		r = work_whiteout_to_dot(s, c->dir->fd, c->name);
+		c->f.upper_dot_wh = true;
+		return r < 0 ? r : create_here(c);
+	}
+	r = make_temp(c, temp);
+	if (r < 0)
+		return r;
+	if (dir) {
+		r = ovl_set(s, s->work_fd, temp, "opaque", "y", 1);
+		if (r == 0)
+			r = work_replace(s, c->dir->fd, c->name, temp);
+		if (r == 0)
+			(void)sys_unlink(s->work_fd, temp);	/* the whiteout; else at the next mount */
+	} else {
+		r = sys_rename(s->work_fd, temp, c->dir->fd, c->name, 0);
+	}
+	if (r < 0)
+		work_discard(s, temp, dir);
+	return r;
 }
 
 /* Whether the name is free; fills in what hides it. */
@@ -312,6 +320,7 @@ static int create_by_id(struct lam_stack *s, uint64_t parent, const char *name, 
 	HELD(d, s);
 	int r = node_get_dir(s, parent, &d.n);
 
+	nodes_check(s);
 	return r < 0 ? r : create_in(s, d.n, name, o, ret);
 }
 

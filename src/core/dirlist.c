@@ -140,7 +140,8 @@ static int build_layer(struct build *b, struct rdir *r)
 	res = dirscan(b->dir->fd, build_name, b);
 	if (res == 0 && b->saw_dot_wh)
 		res = dirscan(b->dir->fd, build_dot_wh, b);
-	if (res == 0 && !b->saw_dot_wh && (r->layer != LAYER_UPPER || !b->s->write_dot_wh))
+	if (res == 0 && !b->saw_dot_wh && !b->s->watch_lower &&
+	    (r->layer != LAYER_UPPER || !b->s->write_dot_wh))
 		r->no_dot_wh = true;
 	fdcache_put(&b->s->fds, b->dir);
 	return res;
@@ -202,7 +203,8 @@ int dirlist_build(struct lam_stack *s, struct node *d, bool now)
 	struct listing *l;
 	int r;
 
-	if (dir->listing || dir->too_big)
+	/* Where others change lower layers, a listing serves one reading and no lookup. */
+	if (dir->listing || dir->too_big || (s->watch_lower && !now))
 		return 0;
 	if (!now && (dir->n_lower + 1u) * ++dir->lookups <= 2 * LOOKUPS_BEFORE_LISTING)
 		return 0;
@@ -290,6 +292,7 @@ void dirlist_note_upper(struct lam_stack *s, struct node *d, const char *name, u
 {
 	struct lentry *e;
 
+	window_note_added(d->dir, name);
 	if (!d->dir->listing)
 		return;
 	e = change_add(s, d, name);
@@ -365,27 +368,67 @@ static int check_upper_name(void *ctx, const struct sys_dirent *de)
 	return 0;
 }
 
+static bool is_visible(struct lam_stack *s, struct node *d, const char *name)
+{
+	struct found f = { 0 };
+	int r = lookup_locked(s, d, name, &f);
+	bool visible = r < 0 || f.type;
+
+	found_done(s, &f);
+	return visible;
+}
+
+struct visible_check {
+	struct lam_stack *s;
+	struct node *d;
+};
+
+static int check_visible_name(void *ctx, const struct sys_dirent *de)
+{
+	const struct visible_check *c = ctx;
+
+	if (c->s->read_dot_wh && name_is_dot_wh(de->name))
+		return 0;
+	return is_visible(c->s, c->d, de->name) ? -ENOTEMPTY : 0;
+}
+
+/* The same for a directory whose listing would be too big. */
+static int check_lower_scan(struct lam_stack *s, struct node *d)
+{
+	struct visible_check c = { .s = s, .d = d };
+	int r = 0;
+
+	for (unsigned i = 0; i < d->dir->n_lower && r == 0; i++) {
+		struct fdent *e;
+
+		r = rdir_open(s, d->dir->lower[i], &e);
+		if (r < 0)
+			break;
+		r = dirscan(e->fd, check_visible_name, &c);
+		fdcache_put(&s->fds, e);
+	}
+	return r;
+}
+
 static int check_lower_visible(struct lam_stack *s, struct node *d)
 {
-	int r = dirlist_build(s, d, true);
-	struct listing *l = d->dir->listing;
+	struct listing *l;
+	int r;
 
+	if (s->watch_lower)
+		dirlist_drop_locked(s, d);
+	r = dirlist_build(s, d, true);
 	if (r < 0)
 		return r;
+	l = d->dir->listing;
 	if (!l)
-		return -ENOTEMPTY;	/* more names than whiteouts would be worth */
+		return check_lower_scan(s, d);
 	for (struct lentry *e = listing_after(l, 0); e; e = listing_after(l, e->hash)) {
-		struct found f = { 0 };
-		bool visible;
-
 		if (e->flags & LE_WHITEOUT)
 			continue;
 		if (!(e->flags & LE_MAYBE_WH) && e->type != DT_REG)
 			return -ENOTEMPTY;
-		r = lookup_locked(s, d, e->name, &f);
-		visible = r < 0 || f.type;
-		found_done(s, &f);
-		if (visible)
+		if (is_visible(s, d, e->name))
 			return -ENOTEMPTY;
 	}
 	return 0;

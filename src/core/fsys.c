@@ -221,6 +221,7 @@ static uint8_t index_for_key(struct lam_stack *s, const char *key)
 	char buf[8192], *line, *save = NULL;
 	uint64_t used = 0;
 	CLEANUP_CLOSE int fd = -1;
+	bool torn;
 	ssize_t n;
 	uint8_t index;
 
@@ -235,6 +236,7 @@ static uint8_t index_for_key(struct lam_stack *s, const char *key)
 		return (uint8_t)__builtin_ctzll(~used);
 	n = sys_pread(fd, buf, sizeof(buf) - 1, 0);
 	buf[n > 0 ? n : 0] = '\0';
+	torn = n > 0 && buf[n - 1] != '\n';	/* by a crash: the next line must not go on in it */
 	for (line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		char *end;
 		unsigned long i = strtoul(line, &end, 10);
@@ -253,7 +255,7 @@ static uint8_t index_for_key(struct lam_stack *s, const char *key)
 		return (uint8_t)__builtin_ctzll(~used);
 	}
 	index = (uint8_t)__builtin_ctzll(~used);
-	n = snprintf(buf, sizeof(buf), "%u %s\n", index, key);
+	n = snprintf(buf, sizeof(buf), "%s%u %s\n", torn ? "\n" : "", index, key);
 	if (sys_pwrite(fd, buf, (size_t)n, 0) < 0)	/* O_APPEND: goes to the end */
 		log_warning("cannot write workdir/lamina/filesystems: inode numbers may change at the next mount");
 	return index;
@@ -306,6 +308,7 @@ struct fsys *fsys_add(struct lam_stack *s, int root_fd, const struct statx *st)
 	}
 	fs->table = inotable_new();
 	probe_handles(fs, root_fd);
+	fs->births = fs->can_decode && !fs->opaque_handles && st->stx_mask & STATX_BTIME;
 	make_key(fs, root_fd, key);
 	fs->index = index_for_key(s, key);
 	atomic_fetch_add_explicit(&s->n_filesystems, 1, memory_order_release);
@@ -340,6 +343,14 @@ void fsys_destroy(struct lam_stack *s)
 		free(t->buckets);
 		free(t);
 	}
+}
+
+uint32_t birth_generation(const struct statx *st)
+{
+	uint64_t h = hash_u64((uint64_t)st->stx_btime.tv_sec * 1000000000u + st->stx_btime.tv_nsec);
+	uint32_t generation = (uint32_t)(h >> 32);
+
+	return generation ? generation : 1;
 }
 
 uint32_t fsys_generation(struct lam_stack *s, struct fsys *fs, int fd, const char *name,

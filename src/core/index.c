@@ -137,6 +137,29 @@ int index_write_nlink(struct lam_stack *s, int fd, const char *name, uint32_t vi
 	return ovl_set(s, fd, name, "nlink", value, len);
 }
 
+/* A count relative to the lower inode, as a copy-up leaves it and a crash may, would not follow a link or
+ * unlink in upper: it is made relative to upper's first. */
+int index_settle_nlink(struct lam_stack *s, struct node *n, const struct statx *st)
+{
+	char key[INDEX_NAME_MAX + 1] = "", value[16];
+	struct nlink_diff d;
+	uint32_t visible;
+	ssize_t len;
+	int r;
+
+	mutex_lock(&n->lock);
+	if (n->extra && n->extra->index_name)
+		strcpy(key, n->extra->index_name);
+	mutex_unlock(&n->lock);
+	if (!key[0])
+		return 0;
+	len = ovl_get(s, s->index_fd, key, "nlink", value, sizeof(value));
+	if (len < 0 || nlink_decode(value, (size_t)len, &d) < 0 || !d.lower)
+		return 0;
+	r = index_node_nlink(s, n, st, &visible);
+	return r < 0 ? r : index_write_nlink(s, s->index_fd, key, visible, st->stx_nlink);
+}
+
 int index_write_nlink_lower(struct lam_stack *s, struct node *n, const char *key, uint32_t visible)
 {
 	struct nlink_diff d = { .lower = true };

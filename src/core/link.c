@@ -41,6 +41,13 @@ static int link_locked(struct lam_stack *s, struct node *n, struct node *d, cons
 		r = -EEXIST;
 	if (r == 0 && n->flags & NF_ORIGIN)
 		r = copyup_set_impure(s, d);
+	if (r == 0 && n->flags & NF_INDEXED) {
+		struct statx st;
+
+		r = node_statx(s, n, &st);
+		if (r == 0)
+			r = index_settle_nlink(s, n, &st);
+	}
 	if (r == 0)
 		r = rdir_open(s, d->dir->upper, &e);
 	if (r == 0) {

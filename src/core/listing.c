@@ -120,10 +120,13 @@ static struct lentry *entry_alloc(struct listing *l, size_t len)
 		return e;
 	}
 	if (l->chunk_used + size > l->chunk_size) {
-		/* Small directories are many: their first chunk is small too. */
-		size_t chunk = l->chunks ? CHUNK : 512;
-		struct lchunk *c = malloc(sizeof(*c) + chunk);
+		/* Small directories are many: chunks are small at first, and each twice the last. */
+		size_t chunk = l->chunks ? 2 * l->chunk_size : 512;
+		struct lchunk *c;
 
+		if (chunk > CHUNK)
+			chunk = CHUNK;
+		c = malloc(sizeof(*c) + chunk);
 		if (!c)
 			return NULL;
 		c->next = l->chunks;

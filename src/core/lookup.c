@@ -242,6 +242,7 @@ static int take_dir(struct walk *w, struct rdir *parent, int parent_fd, const ch
 	}
 	f->bottom_ino = st->stx_ino;
 	f->bottom_dev = statx_dev(st);
+	f->bottom_birth = birth_generation(st);
 	f->have_bottom = true;
 	if (parent->layer == LAYER_UPPER) {
 		f->upper = r;
@@ -289,7 +290,7 @@ int lookup_origin(struct lam_stack *s, const struct fh *fh, struct found *f)
 	if (r < 0)
 		return -ENODATA;
 	fs = fsys_by_uuid(s, v.uuid);
-	if (!fs || v.path_upper || v.type != fs->handle_type)
+	if (!fs || v.path_upper || v.type != fs->handle_type || v.fid_len > sizeof(f->origin_handle.fid))
 		return -ENODATA;
 	r = fs->opaque_handles
 		    ? origin_by_decoding(fs, &v, &f->origin_ino)
@@ -298,6 +299,9 @@ int lookup_origin(struct lam_stack *s, const struct fh *fh, struct found *f)
 		return -ENODATA;
 	f->origin_fs = fs;
 	f->origin_known = true;
+	f->origin_handle.type = v.type;
+	f->origin_handle.len = (unsigned)v.fid_len;
+	memcpy(f->origin_handle.fid, v.fid, v.fid_len);
 	return 0;
 }
 
@@ -321,7 +325,9 @@ static int origin_by_name(struct walk *w, const char *name, const struct fh *ori
 		if (r == 0)
 			r = sys_statx(e->fd, name, &st);
 		fdcache_put(&s->fds, e);
-		if (r < 0 || !fh_equal(&fh, origin))
+		/* A filesystem that forgets its handles (another FUSE server) gives a new one each time:
+		 * the name and type have to do then. */
+		if (r < 0 || (!fh_equal(&fh, origin) && (st.stx_mode & S_IFMT) != w->f->type))
 			continue;
 		w->f->origin_fs = fs;
 		w->f->origin_ino = st.stx_ino;
@@ -687,7 +693,7 @@ int lookup_locked(struct lam_stack *s, struct node *d, const char *name, struct 
 	r = dirlist_build(s, d, false);
 	if (r < 0)
 		return r;
-	if (d->dir->listing) {
+	if (d->dir->listing && !s->watch_lower) {
 		e = listing_find(d->dir->listing, name, strlen(name));
 		if (!e)
 			return 0;
@@ -710,7 +716,7 @@ int lookup_lower_positive(struct lam_stack *s, struct node *d, const char *name)
 {
 	struct dir *dir = d->dir;
 
-	if (dir->listing) {
+	if (dir->listing && !s->watch_lower) {
 		const struct lentry *e = listing_find(dir->listing, name, strlen(name));
 
 		if (!e || !(e->flags & LE_BELOW))

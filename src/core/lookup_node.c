@@ -84,31 +84,54 @@ static uint64_t id_of(struct lam_stack *s, const struct node *d, const char *nam
 	return fs ? id_make(s, fs, f->st.stx_ino, f->layer == LAYER_UPPER) : 0;
 }
 
+/* The generation of a lower inode that is known by its handle: a copied-up object's origin. */
+static uint32_t birth_by_handle(const struct found *f)
+{
+	CLEANUP_CLOSE int fd = sys_open_by_handle(f->origin_fs->mount_fd, &f->origin_handle, O_PATH);
+	struct statx st;
+
+	if (fd < 0 || sys_statx(fd, "", &st) < 0)
+		return 0;	/* gone from below: nobody has a handle of it either */
+	return birth_generation(&st);
+}
+
+/* Found through the index: the lower inode of this name is the origin. */
+static uint32_t generation_below(struct lam_stack *s, struct node *d, const char *name,
+				 const struct found *f)
+{
+	for (unsigned i = 0; i < d->dir->n_lower; i++) {
+		struct fdent *e;
+		uint32_t g;
+
+		if (rdir_open(s, d->dir->lower[i], &e) < 0)
+			continue;
+		g = fsys_generation(s, f->origin_fs, e->fd, name, NULL);
+		fdcache_put(&s->fds, e);
+		if (g)
+			return g;
+	}
+	return 0;
+}
+
+/* Lower objects get theirs from the birth time where there is one, which costs nothing: below, no number is
+ * used again while we look.  In upper one may be, within a tick of the clock, so it has to be the inode's
+ * own. */
 static uint32_t generation_of(struct lam_stack *s, struct node *d, const char *name, struct found *f)
 {
+	bool dir = S_ISDIR(f->type);
 	struct fsys *fs;
 
 	if (f->origin_known && !f->n_lower) {
-		if (f->origin_generation || !f->index_only)
-			return f->origin_generation;
-		/* Found through the index: the lower inode of this name is the origin. */
-		for (unsigned i = 0; i < d->dir->n_lower; i++) {
-			struct fdent *e;
-			uint32_t g;
-
-			if (rdir_open(s, d->dir->lower[i], &e) < 0)
-				continue;
-			g = fsys_generation(s, f->origin_fs, e->fd, name, NULL);
-			fdcache_put(&s->fds, e);
-			if (g)
-				return g;
-		}
-		return 0;
+		if (f->origin_fs->births)
+			return f->index_only ? birth_generation(&f->lower_st) : birth_by_handle(f);
+		return f->index_only ? generation_below(s, d, name, f) : f->origin_generation;
 	}
-	fs = fsys_by_dev(s, S_ISDIR(f->type) ? f->bottom_dev : statx_dev(&f->st));
+	fs = fsys_by_dev(s, dir ? f->bottom_dev : statx_dev(&f->st));
 	if (!fs)
 		return 0;
-	return S_ISDIR(f->type) ? bottom_generation(s, fs, f) : file_generation(s, d, name, fs, f);
+	if (fs->births && (dir ? f->n_lower > 0 : f->layer != LAYER_UPPER))
+		return dir ? f->bottom_birth : birth_generation(&f->st);
+	return dir ? bottom_generation(s, fs, f) : file_generation(s, d, name, fs, f);
 }
 
 /* Give a new node what was found; parts move from F to it. */
@@ -359,6 +382,7 @@ int lam_lookup(struct lam_stack *s, const struct lam_call *call, uint64_t parent
 	int r = node_get_dir(s, parent, &d.n);
 
 	(void)call;
+	nodes_check(s);
 	if (r < 0)
 		return r;
 	mutex_lock(&d.n->dir->lock);
@@ -383,6 +407,7 @@ int lam_resolve(struct lam_stack *s, const struct lam_call *call, uint64_t id, s
 	int r = node_get(s, id, &n.n);
 
 	(void)call;
+	nodes_check(s);
 	return r < 0 ? r : node_entry(s, n.n, ret);
 }
 

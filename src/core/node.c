@@ -8,7 +8,13 @@
  */
 #include "core.h"
 
+#include <malloc.h>
+#include <unistd.h>
+
 #include "base/hash.h"
+
+/* After so many forgotten nodes the allocator is asked to give memory back. */
+#define FORGOTTEN_MANY 16384u
 
 /* In a node's count of references: it is in no table, and goes with the last of them. */
 #define REFS_RETIRED (1u << 31)
@@ -23,9 +29,21 @@ static uint32_t bucket_of(const struct node_shard *sh, uint64_t id)
 	return (uint32_t)hash_u64(id) & sh->mask;
 }
 
+/* One for each 32 KiB of memory: less than a two-hundredth of it in all. */
+static uint64_t default_limit(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+	uint64_t n = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / 32768 : 0;
+
+	return n < 65536 ? 65536 : n;
+}
+
 int nodes_init(struct lam_stack *s)
 {
 	_Static_assert(NODE_SHARDS == 64, "shard_of takes six bits");
+	if (!s->node_limit)
+		s->node_limit = default_limit();
+	s->sweep_at = s->node_limit;
 	for (unsigned i = 0; i < NODE_SHARDS; i++) {
 		struct node_shard *sh = &s->shards[i];
 
@@ -55,6 +73,7 @@ static void dir_free(struct lam_stack *s, struct dir *d)
 	if (!d)
 		return;
 	CHECK(!d->listing);
+	window_free(d->window);
 	rdir_put(s, d->upper);
 	for (unsigned i = 0; i < d->n_lower; i++)
 		rdir_put(s, d->lower[i]);
@@ -62,9 +81,10 @@ static void dir_free(struct lam_stack *s, struct dir *d)
 	free(d);
 }
 
+/* As it is made: what it points to is counted elsewhere or not at all. */
 static size_t node_size(const struct node *n)
 {
-	return sizeof(*n) + (n->dir ? sizeof(*n->dir) + n->dir->n_lower * sizeof(struct rdir *) : 0);
+	return sizeof(*n) + (n->dir ? sizeof(*n->dir) : 0);
 }
 
 /* Free a node that is in no table.  Its parent is returned for the caller to put: no recursion. */
@@ -175,7 +195,7 @@ static struct node *node_new(struct lam_stack *s, uint64_t id, uint32_t mode)
 	n->recent = 1;
 	atomic_init(&n->refs, 1);
 	atomic_fetch_add(&s->stat_nodes, 1);
-	atomic_fetch_add(&s->stat_node_bytes, sizeof(*n) + (n->dir ? sizeof(*n->dir) : 0));
+	atomic_fetch_add(&s->stat_node_bytes, node_size(n));
 	return n;
 }
 
@@ -272,6 +292,19 @@ static struct node *remove_idle(struct lam_stack *s, uint64_t id, bool dead_too)
 	return NULL;
 }
 
+/* What many small nodes leave is in pieces that the allocator does not give back by itself. */
+static void give_back(struct lam_stack *s)
+{
+	uint64_t n = atomic_fetch_add_explicit(&s->forgotten, 1, memory_order_relaxed) + 1;
+
+	if (n < FORGOTTEN_MANY || n < atomic_load(&s->stat_nodes))
+		return;
+	atomic_store(&s->forgotten, 0);
+#ifdef __GLIBC__
+	(void)malloc_trim(0);	/* whether there was anything does not matter */
+#endif
+}
+
 /* Forget a node and the ancestors that only it kept. */
 static void forget_chain(struct lam_stack *s, uint64_t id, bool dead_too)
 {
@@ -283,6 +316,7 @@ static void forget_chain(struct lam_stack *s, uint64_t id, bool dead_too)
 		/* Ancestors stay cached: the kernel holds them longer than their children, and
 		 * tells when it does not. */
 		node_put(s, parent);
+		give_back(s);
 	}
 }
 
@@ -302,33 +336,54 @@ void lam_forget(struct lam_stack *s, uint64_t id)
 	forget_chain(s, id, true);
 }
 
-/* Sweep the table when it has grown over its bound: drop what was not used since the last sweep. */
-void nodes_sweep(struct lam_stack *s)
+/* Whether a node that no thread refers to can be found again from its id by whoever still has that.
+ * Rare states are worth their memory: what is known of other places than the usual one, an id made from a
+ * name.  So are directories, which are many fewer than files and costly to connect again. */
+static bool sweepable(struct lam_stack *s, const struct node *n, bool held_too)
 {
-	for (unsigned i = 0; i < NODE_SHARDS; i++) {
-		struct node_shard *sh = &s->shards[i];
-		struct node *gone = NULL;
+	if (!disposable(s, n))
+		return false;
+	if (!node_is_dir(n) && held_too && !n->extra &&
+	    !(n->flags & (NF_BY_NAME | NF_DETACHED | NF_NAME_GONE | NF_INDEXED | NF_METACOPY)))
+		return true;
+	return !stack_in_use(s, n->id);
+}
 
-		mutex_lock(&sh->lock);
-		for (uint32_t b = 0; b <= sh->mask; b++) {
-			struct node **link = &sh->buckets[b], *n;
+/* Take out of one shard what was not used since the last sweep; a list. */
+static struct node *sweep_shard(struct lam_stack *s, struct node_shard *sh, bool held_too)
+{
+	struct mutex *guard MUTEX_GUARD = mutex_guard(&sh->lock);
+	struct node *gone = NULL;
 
-			while ((n = *link)) {
-				bool idle = !atomic_load_explicit(&n->refs, memory_order_acquire) &&
-					    !n->recent && disposable(s, n);
+	for (uint32_t b = 0; b <= sh->mask; b++) {
+		struct node **link = &sh->buckets[b], *n;
 
-				n->recent = 0;
-				if (!idle) {
-					link = &n->next;
-					continue;
-				}
-				*link = n->next;
-				sh->count--;
-				n->next = gone;
-				gone = n;
+		while ((n = *link)) {
+			bool idle = !atomic_load_explicit(&n->refs, memory_order_acquire) &&
+				    !n->recent && sweepable(s, n, held_too);
+
+			n->recent = 0;
+			if (!idle) {
+				link = &n->next;
+				continue;
 			}
+			*link = n->next;
+			sh->count--;
+			n->next = gone;
+			gone = n;
 		}
-		mutex_unlock(&sh->lock);
+	}
+	return gone;
+}
+
+static void sweep(struct lam_stack *s)
+{
+	struct lam_info info;
+
+	lam_stack_info(s, &info);
+	for (unsigned i = 0; i < NODE_SHARDS; i++) {
+		struct node *gone = sweep_shard(s, &s->shards[i], info.resolves_files);
+
 		while (gone) {
 			struct node *next = gone->next;
 
@@ -336,6 +391,22 @@ void nodes_sweep(struct lam_stack *s)
 			gone = next;
 		}
 	}
+}
+
+void nodes_check(struct lam_stack *s)
+{
+	uint64_t due = atomic_load_explicit(&s->sweep_at, memory_order_relaxed), n;
+
+	if (atomic_load_explicit(&s->stat_nodes, memory_order_relaxed) < due)
+		return;
+	if (!atomic_compare_exchange_strong(&s->sweep_at, &due, UINT64_MAX))
+		return;		/* another thread does it */
+	sweep(s);
+	n = atomic_load(&s->stat_nodes);
+	if (n < s->node_limit)
+		n = s->node_limit;
+	/* The first sweep only marks; the next is due when the marks mean something. */
+	atomic_store(&s->sweep_at, n + s->node_limit / 8 + 1);
 }
 
 struct node_extra *node_extra(struct node *n)

@@ -359,6 +359,16 @@ static int set_max_fds(struct lam_options *o, const struct option *option, const
 	return r;
 }
 
+static int set_max_nodes(struct lam_options *o, const struct option *option, const char *value)
+{
+	uint64_t n = 0;
+	int r = number(o, option, value, INT_MAX, &n);
+
+	if (r == 0)
+		o->config.max_nodes = (unsigned)n;
+	return r;
+}
+
 static int set_cache_size(struct lam_options *o, const struct option *option, const char *value)
 {
 	uint64_t n = 0, bytes;
@@ -443,6 +453,7 @@ static const struct option table[] = {
 	{ "noacl", set_flag, AT(no_acl), NULL },
 	{ "noxattrs", set_flag, AT(no_xattr), NULL },
 	{ "max_fds", set_max_fds, 0, NULL },
+	{ "max_nodes", set_max_nodes, 0, NULL },
 	{ "cache_size", set_cache_size, 0, NULL },
 	{ "watch_lower", set_flag, AT(watch_lower), NULL },
 };

@@ -86,17 +86,47 @@ static int gather_listing(struct list *ls)
 
 /* ---- Big directories ---- */
 
-#define WINDOW 4096u
+#define WINDOW 16384u
 
 struct window {
 	struct lam_stack *s;
 	uint64_t after;
-	unsigned n;			/* a heap with the largest hash first */
+	unsigned n;			/* a heap with the largest hash first; sorted when filled */
 	struct wname {
 		uint64_t hash;
 		char *name;
 	} heap[WINDOW];
 };
+
+static void window_empty(struct window *w)
+{
+	for (unsigned i = 0; i < w->n; i++)
+		free(w->heap[i].name);
+	w->n = 0;
+}
+
+void window_free(struct window *w)
+{
+	if (w)
+		window_empty(w);
+	free(w);
+}
+
+/* Whether W, filled, holds every name of which the hash is HASH. */
+static bool window_covers(const struct window *w, uint64_t hash)
+{
+	return hash > w->after && (w->n < WINDOW || hash <= w->heap[w->n - 1].hash);
+}
+
+void window_note_added(struct dir *dir, const char *name)
+{
+	struct window *w = dir->window;
+
+	if (w && window_covers(w, listing_hash(name, strlen(name)))) {
+		window_free(w);
+		dir->window = NULL;
+	}
+}
 
 static void sift_down(struct window *w, unsigned i)
 {
@@ -183,32 +213,79 @@ static int window_fill(struct list *ls, struct window *w)
 	return r;
 }
 
-/* Gather from a window.  It is made anew for each batch that it does not cover: kept on the directory it
- * would have to be kept in step. */
-static int gather_window(struct list *ls, struct window *w, unsigned *pos)
+/* The directory's window with the names after the cookie; made where there is none that has them.
+ * It stays with the directory, for the next reading goes on in it. */
+static int window_at(struct list *ls, struct window **ret)
 {
-	int r = 0;
+	struct dir *dir = ls->d->dir;
+	struct window *w = dir->window;
+	int r;
 
-	if (*pos == w->n) {
-		for (unsigned i = 0; i < w->n; i++)
-			free(w->heap[i].name);
-		w->n = *pos = 0;
-		w->after = ls->cookie;
-		r = window_fill(ls, w);
+	if (w && ls->s->watch_lower && ls->cookie <= COOKIE_DOTDOT) {	/* a new reading */
+		window_free(w);
+		w = dir->window = NULL;
 	}
-	while (r == 0 && *pos < w->n && ls->b->n < BATCH) {
-		const struct wname *wn = &w->heap[*pos];
+	/* The names up to the cookie must not have been cut off, nor those after it be elsewhere. */
+	if (w && ls->cookie >= w->after &&
+	    (w->n < WINDOW || ls->cookie < w->heap[w->n - 1].hash)) {
+		*ret = w;
+		return 0;
+	}
+	if (!w)
+		w = dir->window = calloc(1, sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	window_empty(w);
+	w->s = ls->s;
+	w->after = ls->cookie;
+	r = window_fill(ls, w);
+	if (r < 0) {
+		window_free(w);
+		dir->window = NULL;
+		return r;
+	}
+	*ret = w;
+	return 0;
+}
+
+static unsigned window_position(const struct window *w, uint64_t cookie)
+{
+	unsigned low = 0, high = w->n;
+
+	while (low < high) {
+		unsigned mid = (low + high) / 2;
+
+		if (w->heap[mid].hash > cookie)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return low;
+}
+
+static int gather_window(struct list *ls)
+{
+	struct window *w = NULL;
+	int r = window_at(ls, &w);
+	unsigned pos;
+
+	if (r < 0)
+		return r;
+	for (pos = window_position(w, ls->cookie); r == 0 && pos < w->n && ls->b->n < BATCH; pos++) {
+		const struct wname *wn = &w->heap[pos];
 
 		/* The same name from several layers, or two names with one hash: one entry each; of
 		 * two different names with the same hash the second is lost only if a reading ends
 		 * exactly between them. */
-		if (*pos == 0 || wn->hash != w->heap[*pos - 1].hash || strcmp(wn->name, wn[-1].name))
+		if (pos == 0 || wn->hash != wn[-1].hash || strcmp(wn->name, wn[-1].name))
 			r = gather_one(ls, wn->name, wn->hash);
 		ls->cookie = wn->hash;
-		++*pos;
 	}
-	if (r == 0 && *pos == w->n && w->n < WINDOW)
+	if (r == 0 && pos == w->n && w->n < WINDOW) {
 		ls->b->end = true;
+		window_free(w);
+		ls->d->dir->window = NULL;
+	}
 	return r;
 }
 
@@ -229,8 +306,6 @@ static int gather_dots(struct list *ls, struct lam_dirent *de)
 
 static int list_all(struct list *ls, lam_emit_fn emit, void *ctx)
 {
-	CLEANUP_FREE struct window *w = NULL;
-	unsigned wpos = 0;
 	bool go_on = true;
 	int r = 0;
 
@@ -248,11 +323,7 @@ static int list_all(struct list *ls, lam_emit_fn emit, void *ctx)
 			dirlist_touch(ls->s, ls->d->dir->listing);
 			r = gather_listing(ls);
 		} else if (r == 0) {
-			if (!w)
-				w = calloc(1, sizeof(*w));
-			if (w)
-				w->s = ls->s;
-			r = w ? gather_window(ls, w, &wpos) : -ENOMEM;
+			r = gather_window(ls);
 		}
 		mutex_unlock(&ls->d->dir->lock);
 		for (unsigned i = 0; i < ls->b->n && go_on; i++) {
@@ -263,8 +334,6 @@ static int list_all(struct list *ls, lam_emit_fn emit, void *ctx)
 		if (ls->b->end)
 			break;
 	}
-	for (unsigned i = 0; w && i < w->n; i++)
-		free(w->heap[i].name);
 	return r;
 }
 
@@ -277,6 +346,7 @@ int lam_readdir(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 	int r = node_get_dir(s, id, &d.n);
 
 	(void)call;
+	nodes_check(s);
 	if (r < 0)
 		return r;
 	if (!b)
@@ -286,5 +356,10 @@ int lam_readdir(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 	b->n = 0;
 	b->end = false;
 	ls.d = d.n;
+	if (s->watch_lower) {
+		mutex_lock(&d.n->dir->lock);
+		dirlist_drop_locked(s, d.n);
+		mutex_unlock(&d.n->dir->lock);
+	}
 	return list_all(&ls, emit, ctx);
 }

@@ -55,6 +55,11 @@ int drop_begin(struct lam_stack *s, struct node *d, const char *name, const stru
 	if (r < 0)
 		return r;
 	w.last = w.names <= 1;
+	if (n->flags & NF_INDEXED && w.in_upper) {
+		r = index_settle_nlink(s, n, &f->st);
+		if (r < 0)
+			return r;
+	}
 	if (f->layer != LAYER_UPPER && (s->nfs_export || f->lower_links) && s->index_fd >= 0) {
 		r = index_node_key(s, n, w.key);
 		if (r < 0)
@@ -321,7 +326,7 @@ int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, struct dr
 	r = sys_mkdir(s->work_fd, temp, 0700);
 	if (r < 0)
 		return r;
-	r = ovl_set(s, s->work_fd, temp, "opaque", "y", 1);
+	r = s->upper_xattr ? ovl_set(s, s->work_fd, temp, "opaque", "y", 1) : 0;
 	if (r == 0)
 		r = perm_chown(s, s->work_fd, temp, st.stx_uid, st.stx_gid);
 	if (r == 0)

@@ -73,7 +73,7 @@ static int open_own_dir(struct lam_stack *s, const struct fsys *fs, const struct
 
 /* The real inode with this number: its handle, checked and made complete. */
 static int number_handle(struct lam_stack *s, struct fsys *fs, uint64_t ino, uint32_t generation, struct sys_handle *ret,
-			 struct stat *ret_st)
+			 struct statx *ret_st)
 {
 	CLEANUP_CLOSE int fd = -1;
 	struct sys_handle h;
@@ -90,10 +90,10 @@ static int number_handle(struct lam_stack *s, struct fsys *fs, uint64_t ino, uin
 		fd = open_own_dir(s, fs, &h);
 	if (fd < 0)
 		return fd == -ENOENT || (fd == -EPERM && fs->can_decode) ? -ESTALE : fd;
-	r = sys_stat(fd, "", ret_st);
+	r = sys_statx(fd, "", ret_st);
 	if (r == 0)
 		r = sys_name_to_handle(fd, "", ret, NULL);
-	if (r == 0 && ret_st->st_ino != ino)
+	if (r == 0 && ret_st->stx_ino != ino)
 		r = -ESTALE;
 	return r;
 }
@@ -253,10 +253,10 @@ static int resolve_dir(struct lam_stack *s, const struct sys_handle *h, uint16_t
 static int resolve_upper_dir(struct lam_stack *s, uint64_t ino, uint32_t generation, struct node **ret)
 {
 	struct sys_handle h;
-	struct stat st;
+	struct statx st;
 	int r = number_handle(s, s->layers[LAYER_UPPER].fs, ino, generation, &h, &st);
 
-	if (r == 0 && !S_ISDIR(st.st_mode))
+	if (r == 0 && !S_ISDIR(st.stx_mode))
 		r = -ESTALE;
 	return r < 0 ? r : resolve_dir(s, &h, LAYER_UPPER, ret);
 }
@@ -264,14 +264,14 @@ static int resolve_upper_dir(struct lam_stack *s, uint64_t ino, uint32_t generat
 /* ---- Files: known by handle, without a name ---- */
 
 /* A node that is reached by the handle of its real inode. KEY: of its index entry, or NULL. */
-static int detached(struct lam_stack *s, uint64_t id, const struct sys_handle *h, const struct stat *st,
+static int detached(struct lam_stack *s, uint64_t id, const struct sys_handle *h, const struct statx *st,
 		    uint16_t layer, const char *key, struct node **ret)
 {
 	struct node_extra *x;
 	struct node *n;
 	bool is_new;
 
-	n = node_obtain(s, id, st->st_mode, &is_new);
+	n = node_obtain(s, id, st->stx_mode, &is_new);
 	if (!n)
 		return -ENOMEM;
 	mutex_lock(&n->lock);
@@ -290,11 +290,11 @@ static int detached(struct lam_stack *s, uint64_t id, const struct sys_handle *h
 		*x->handle = *h;
 		n->layer = layer;
 		n->flags |= (uint16_t)(NF_DETACHED | NF_PROTATTR | (key ? NF_INDEXED : 0));
-		if (layer != LAYER_UPPER && st->st_nlink > 1)
+		if (layer != LAYER_UPPER && st->stx_nlink > 1)
 			n->flags |= NF_LOWER_LINKS;
 		if (layer == LAYER_UPPER && !(id & ID_BORN_UPPER))
 			n->flags |= NF_ORIGIN;
-		n->real_ino = st->st_ino;
+		n->real_ino = st->stx_ino;
 	}
 	mutex_unlock(&n->lock);
 	*ret = n;
@@ -423,12 +423,15 @@ static int connect_fresh(struct lam_stack *s, struct node *n, struct node **ret)
 	return r == -ENOENT ? -ESTALE : r;
 }
 
-static void set_generation(struct node *n, const struct fsys *fs, const struct sys_handle *h)
+static void set_generation(struct node *n, const struct fsys *fs, const struct sys_handle *h,
+			   const struct statx *lower_st)
 {
 	uint32_t generation;
 	uint64_t ino;
 
-	if (fid_inode(h->type, h->fid, h->len, fs->tmpfs, &ino, &generation) < 0)
+	if (lower_st && fs->births)
+		generation = birth_generation(lower_st);
+	else if (fid_inode(h->type, h->fid, h->len, fs->tmpfs, &ino, &generation) < 0)
 		return;
 	mutex_lock(&n->lock);
 	n->generation = generation;
@@ -436,7 +439,7 @@ static void set_generation(struct node *n, const struct fsys *fs, const struct s
 }
 
 /* An upper file: a node by handle, and by name where it has no data of its own. */
-static int upper_file(struct lam_stack *s, uint64_t id, const struct sys_handle *h, const struct stat *st,
+static int upper_file(struct lam_stack *s, uint64_t id, const struct sys_handle *h, const struct statx *st,
 		      const char *key, struct node **ret)
 {
 	struct node *n;
@@ -444,7 +447,7 @@ static int upper_file(struct lam_stack *s, uint64_t id, const struct sys_handle 
 
 	if (r < 0)
 		return r;
-	if (s->metacopy_read && S_ISREG(st->st_mode)) {
+	if (s->metacopy_read && S_ISREG(st->stx_mode)) {
 		struct ovl_xattrs x = { 0 };
 		struct place p;
 
@@ -469,7 +472,7 @@ static int resolve_born_upper(struct lam_stack *s, uint64_t id, struct fsys *fs,
 			      struct node **ret)
 {
 	struct sys_handle h;
-	struct stat st;
+	struct statx st;
 	uint32_t generation = 0;
 	int r;
 
@@ -482,11 +485,11 @@ static int resolve_born_upper(struct lam_stack *s, uint64_t id, struct fsys *fs,
 	r = number_handle(s, fs, ino, generation, &h, &st);
 	if (r < 0)
 		return r;
-	if (S_ISDIR(st.st_mode))
+	if (S_ISDIR(st.stx_mode))
 		return resolve_dir(s, &h, LAYER_UPPER, ret);
 	r = upper_file(s, id, &h, &st, NULL, ret);
 	if (r == 0)
-		set_generation(*ret, fs, &h);
+		set_generation(*ret, fs, &h, NULL);
 	return r;
 }
 
@@ -524,7 +527,7 @@ static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs, const st
 	CLEANUP_CLOSE int fd = -1;
 	struct sys_handle h;
 	struct statx stx;
-	struct stat st;
+	struct statx st;
 	struct fh fh;
 	uint32_t generation;
 	uint64_t ino;
@@ -539,7 +542,7 @@ static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs, const st
 			return -ESTALE;		/* removed, says the complete index */
 		if (r) {
 			fd = sys_openat(s->index_fd, key, O_PATH | O_NOFOLLOW, 0);
-			r = fd < 0 ? fd : sys_stat(fd, "", &st);
+			r = fd < 0 ? fd : sys_statx(fd, "", &st);
 			if (r == 0)
 				r = sys_name_to_handle(fd, "", &h, NULL);
 			if (r == 0)
@@ -582,7 +585,7 @@ static int adjust_links(struct lam_stack *s, struct node *n, struct fsys *fs, co
 }
 
 static int resolve_lower_file(struct lam_stack *s, uint64_t id, struct fsys *fs, const struct sys_handle *h,
-			      const struct stat *st, struct node **ret)
+			      const struct statx *st, struct node **ret)
 {
 	uint32_t generation;
 	uint16_t layer = 0;
@@ -590,7 +593,7 @@ static int resolve_lower_file(struct lam_stack *s, uint64_t id, struct fsys *fs,
 
 	/* Upper's own inodes are no lower objects, whatever the handle says. */
 	if (s->has_upper && fs == s->layers[LAYER_UPPER].fs) {
-		r = uppermap_has(s, st->st_ino, &generation);
+		r = uppermap_has(s, st->stx_ino, &generation);
 		if (r)
 			return r < 0 ? r : -ESTALE;
 	}
@@ -607,7 +610,7 @@ static int resolve_lower_file(struct lam_stack *s, uint64_t id, struct fsys *fs,
 	}
 	if (r < 0)
 		return r;
-	set_generation(*ret, fs, h);
+	set_generation(*ret, fs, h, st);
 	return 0;
 }
 
@@ -645,7 +648,7 @@ static int resolve_lower(struct lam_stack *s, uint64_t id, struct fsys *fs, uint
 {
 	struct sys_handle h;
 	uint32_t generation = 0;
-	struct stat st;
+	struct statx st;
 	int r;
 
 	if (fs->needs_generation) {
@@ -656,7 +659,7 @@ static int resolve_lower(struct lam_stack *s, uint64_t id, struct fsys *fs, uint
 	r = number_handle(s, fs, ino, generation, &h, &st);
 	if (r < 0)
 		return r;
-	return S_ISDIR(st.st_mode) ? resolve_lower_dir(s, &h, fs, id, ret)
+	return S_ISDIR(st.stx_mode) ? resolve_lower_dir(s, &h, fs, id, ret)
 				   : resolve_lower_file(s, id, fs, &h, &st, ret);
 }
 

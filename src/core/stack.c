@@ -6,7 +6,7 @@
 #include <linux/capability.h>
 #include <sys/resource.h>
 
-#define LISTING_BYTES_DEFAULT (16u << 20)
+#define LISTING_BYTES_DEFAULT (8u << 20)
 #define LISTING_NAMES_MAX 200000u
 
 /* ---- Settings ---- */
@@ -194,8 +194,11 @@ static int open_layer(struct lam_stack *s, uint16_t i, const char *path, bool da
 	return 0;
 }
 
-/* Whether directory FD lies below (or is) the directory with this number on this device. */
-static int lies_below(int fd, dev_t dev, uint64_t ino)
+/* Whether a directory, given by device and number, is one that is looked for. */
+typedef bool (*match_fn)(void *ctx, dev_t dev, uint64_t ino);
+
+/* Go from directory FD up to the root of the system until FN matches: 1, 0 (nowhere) or -errno. */
+static int climb(int fd, match_fn fn, void *ctx)
 {
 	CLEANUP_CLOSE int at = sys_dup(fd);
 	struct statx st;
@@ -211,7 +214,7 @@ static int lies_below(int fd, dev_t dev, uint64_t ino)
 		r = sys_statx(at, "", &st);
 		if (r < 0)
 			return r;
-		if (st.stx_ino == ino && statx_dev(&st) == dev)
+		if (fn(ctx, statx_dev(&st), st.stx_ino))
 			return 1;
 		if (st.stx_ino == last_ino && statx_dev(&st) == last_dev)
 			return 0;	/* the root: ".." is itself */
@@ -225,33 +228,64 @@ static int lies_below(int fd, dev_t dev, uint64_t ino)
 	}
 }
 
+struct one_dir {
+	dev_t dev;
+	uint64_t ino;
+};
+
+static bool is_dir(void *ctx, dev_t dev, uint64_t ino)
+{
+	const struct one_dir *d = ctx;
+
+	return d->ino == ino && d->dev == dev;
+}
+
+/* Whether directory FD lies below (or is) the directory with this number on this device. */
+static int lies_below(int fd, dev_t dev, uint64_t ino)
+{
+	struct one_dir d = { dev, ino };
+
+	return climb(fd, is_dir, &d);
+}
+
+struct other_layer {
+	const struct lam_stack *s;
+	unsigned self;
+	uint16_t n_open;
+	const struct layer *found;	/* NULL: the work directory */
+};
+
+static bool is_other_layer(void *ctx, dev_t dev, uint64_t ino)
+{
+	struct other_layer *o = ctx;
+	const struct lam_stack *s = o->s;
+
+	for (unsigned i = 0; i < o->n_open; i++) {
+		const struct layer *l = &s->layers[i];
+
+		if (i != o->self && l->fd >= 0 && l->ino == ino && l->fs->dev == dev) {
+			o->found = l;
+			return true;
+		}
+	}
+	return s->base_fd >= 0 && s->work_ino == ino && s->layers[LAYER_UPPER].fs->dev == dev;
+}
+
 /* Layers must not overlap: an object would have two places.  Upper inside a lower one is let pass, as the
  * kernel does; a lookup that reaches it gives ELOOP. */
 static int check_overlap(struct lam_stack *s, const char *path, unsigned self, uint16_t n_open)
 {
+	struct other_layer o = { .s = s, .self = self, .n_open = n_open };
 	CLEANUP_CLOSE int fd = open_layer_dir(path);
+	int r = fd < 0 ? fd : climb(fd, is_other_layer, &o);
 
-	if (fd < 0)
-		return fd;
-	for (unsigned i = 0; i < n_open; i++) {
-		const struct layer *l = &s->layers[i];
-		int r;
-
-		if (i == self || l->fd < 0)
-			continue;
-		r = lies_below(fd, l->fs->dev, l->ino);
-		if (r < 0)
-			return r;
-		if (r) {
-			log_error("layers overlap: %s lies in %s", QUOTE(path), QUOTE(l->path));
-			return -ELOOP;
-		}
-	}
-	if (s->base_fd >= 0 && lies_below(fd, s->layers[LAYER_UPPER].fs->dev, s->work_ino) > 0) {
+	if (r <= 0)
+		return r;
+	if (o.found)
+		log_error("layers overlap: %s lies in %s", QUOTE(path), QUOTE(o.found->path));
+	else
 		log_error("layer %s lies in the work directory", QUOTE(path));
-		return -ELOOP;
-	}
-	return 0;
+	return -ELOOP;
 }
 
 static bool same_as_earlier(struct lam_stack *s, uint16_t i)
@@ -443,6 +477,7 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	s->listings_limit = c->max_cache_bytes ? c->max_cache_bytes : LISTING_BYTES_DEFAULT;
 	s->listing_max = LISTING_NAMES_MAX;
 	fdcache_init(&s->fds, fd_limit(c));
+	s->node_limit = c->max_nodes;
 	return s;
 }
 

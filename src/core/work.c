@@ -39,10 +39,11 @@ bool stack_in_use(struct lam_stack *s, uint64_t id)
  * makes it; a file `.wh.NAME`; an empty file with the attribute overlay.whiteout.  The first and the last
  * stand under the name itself. */
 
-/* A name that is too long for `.wh.` before it gets the third kind. */
+/* A name that is too long for `.wh.` before it gets one of the others. */
 static bool use_dot(const struct lam_stack *s, const char *name)
 {
-	return s->write_dot_wh && (strlen(name) + DOT_WH_LEN <= LAM_NAME_MAX || !s->upper_xattr);
+	return s->write_dot_wh && (strlen(name) + DOT_WH_LEN <= LAM_NAME_MAX ||
+				   (!s->upper_xattr && !s->upper_char_wh));
 }
 
 /* Readers may ask a directory first whether attributes make whiteouts in it. */
@@ -228,7 +229,7 @@ int work_whiteout_exchange(struct lam_stack *s, int dirfd, const char *name, cha
 /* With `.wh.` whiteouts the name stays hidden in between, so that a crash shows nothing of below. */
 int work_replace(struct lam_stack *s, int dirfd, const char *name, char temp[32])
 {
-	bool dot = s->write_dot_wh && !s->upper_exchange && use_dot(s, name);
+	bool dot = s->write_dot_wh && (!s->upper_exchange || !s->upper_xattr) && use_dot(s, name);
 	char now[32];
 	int r = dot ? dot_whiteout(dirfd, name) : 0;
 
@@ -236,9 +237,9 @@ int work_replace(struct lam_stack *s, int dirfd, const char *name, char temp[32]
 		r = swap(s, temp, dirfd, name, now);
 	if (r == 0)
 		strcpy(temp, now);
-	if (dot)
+	if (dot && (r < 0 || s->upper_xattr))
 		(void)work_unwhiteout(s, dirfd, name, true);
-	return r;
+	return r;	/* without attributes `.wh.NAME` beside it makes a directory opaque */
 }
 
 int work_unwhiteout(struct lam_stack *s, int dirfd, const char *name, bool dot_wh)
@@ -280,8 +281,12 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 		char temp[32];
 
 		r = work_whiteout_exchange(s, dirfd, name, temp);
-		if (r == 0)
-			r = sys_rename(s->work_fd, temp, s->orphan_fd, orphan, 0);
+		if (r < 0)
+			return r;
+		if (sys_rename(s->work_fd, temp, s->orphan_fd, orphan, 0) < 0) {
+			work_discard(s, temp, node_is_dir(n));
+			return 0;	/* the name is gone; without the orphan its users get ESTALE */
+		}
 	} else {
 		r = sys_rename(dirfd, name, s->orphan_fd, orphan, 0);
 	}

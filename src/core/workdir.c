@@ -268,7 +268,7 @@ static void probe_all(struct lam_stack *s, const struct lam_config *c)
 	s->whiteout_link = true;
 	if (c->dot_whiteouts == LAM_DEFAULT)
 		/* An upper that is another overlay keeps these names to itself. */
-		s->write_dot_wh = !(s->upper_char_wh && s->upper_exchange) &&
+		s->write_dot_wh = !(s->upper_char_wh && s->upper_exchange && s->upper_xattr) &&
 				  (!s->upper_xattr || probe_dot_whiteout(s));
 	else
 		s->write_dot_wh = c->dot_whiteouts == LAM_ON;

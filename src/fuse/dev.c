@@ -27,10 +27,19 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
+/* A descriptor of the connection: a clone of the front's, or the front's own.  A request is answered
+ * where it was read, so it stays open until the last late answer too is given. */
+struct channel {
+	int fd;
+	bool own;
+	_Atomic unsigned refs;
+};
+
 struct dev_thread {
 	struct fuse_front *front;
 	struct slot *slot;
-	int fd; /* a clone of the front's, or the front's own */
+	struct channel *channel;
+	int fd; /* the channel's */
 	int epoll;
 	char *buf;
 	size_t buf_size, in_off, out_off;
@@ -41,10 +50,19 @@ struct dev_thread {
 struct dev_late {
 	struct late_job job;
 	struct request rq;
-	int fd;
-	uint64_t arg[16]; /* a copy of the fixed argument */
+	struct channel *channel; /* a reference */
+	uint64_t arg[16];	 /* a copy of the fixed argument */
 	char body[4096] __attribute__((aligned(8)));
 };
+
+static void channel_put(struct channel *c)
+{
+	if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) > 1)
+		return;
+	if (c->own)
+		(void)close(c->fd);
+	free(c);
+}
 
 static void dev_free(struct dev_thread *t)
 {
@@ -54,8 +72,7 @@ static void dev_free(struct dev_thread *t)
 		(void)munmap(t->buf, t->buf_size); /* it was mapped like this */
 	if (t->epoll >= 0)
 		(void)close(t->epoll);
-	if (t->fd >= 0 && t->fd != t->front->fd)
-		(void)close(t->fd);
+	channel_put(t->channel);
 	free(t);
 }
 
@@ -94,7 +111,12 @@ static int dev_new(struct fuse_front *front, struct slot *slot, bool first, stru
 	t->front = front;
 	t->slot = slot;
 	t->epoll = -1;
-	t->fd = first ? front->fd : clone_fd(front);
+	t->channel = calloc(1, sizeof(*t->channel));
+	if (!t->channel)
+		return -ENOMEM;
+	t->fd = t->channel->fd = first ? front->fd : clone_fd(front);
+	t->channel->own = t->fd != front->fd;
+	atomic_init(&t->channel->refs, 1);
 	t->in_off = page - sizeof(struct fuse_in_header) - sizeof(struct fuse_write_in);
 	t->out_off = 2 * page;
 	t->buf_size = 2 * page + front->proto.payload;
@@ -149,7 +171,8 @@ static void run_late(struct late_job *job, struct slot *slot)
 	l->rq.call.cancelled = &slot->cancelled;
 	l->rq.late = LATE_IS;
 	r = request_serve(&l->rq);
-	(void)dev_reply(l->fd, &l->rq, r); /* nobody else to tell */
+	(void)dev_reply(l->channel->fd, &l->rq, r); /* nobody else to tell */
+	channel_put(l->channel);
 	free(l);
 }
 
@@ -162,7 +185,8 @@ static bool postpone(struct dev_thread *t, const struct request *rq)
 		return false;
 	l->job.run = run_late;
 	l->rq = *rq;
-	l->fd = t->fd;
+	l->channel = t->channel;
+	atomic_fetch_add_explicit(&t->channel->refs, 1, memory_order_relaxed);
 	memcpy(l->arg, rq->arg, sizeof(l->arg));
 	l->rq.arg = l->arg;
 	l->rq.data = NULL;
@@ -171,6 +195,7 @@ static bool postpone(struct dev_thread *t, const struct request *rq)
 	l->rq.out_size = sizeof(l->body) - sizeof(struct fuse_out_header);
 	if (late_pool_add(t->front->seekers, &l->job))
 		return true;
+	channel_put(l->channel);
 	free(l);
 	return false;
 }

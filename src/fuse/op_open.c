@@ -49,7 +49,8 @@ void op_open_undo(struct request *rq)
 
 int op_opendir(struct request *rq)
 {
-	return answer_simply(rq, FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR);
+	/* What may change without us may do so without a trace in the directory's time. */
+	return answer_simply(rq, rq->front->forever ? FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR : 0);
 }
 
 /* Files made by CREATE before the first OPEN was answered are released like others. */

@@ -36,6 +36,7 @@ static const char *const feature_names[FEATURE_COUNT] = {
 	[FEATURE_OPEN_TREE] = "open_tree",
 	[FEATURE_FILEATTR] = "fileattr",
 	[FEATURE_PROC] = "proc",
+	[FEATURE_DTYPE] = "d_type",
 };
 
 void sys_disable(const char *feature)

@@ -37,6 +37,7 @@ enum feature {
 	FEATURE_OPEN_TREE,
 	FEATURE_FILEATTR, /* FS_IOC_GETFLAGS and alike */
 	FEATURE_PROC,	  /* /proc/self/fd */
+	FEATURE_DTYPE,	  /* types in directory listings */
 	FEATURE_COUNT,
 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What an object is: stat, statx, statfs, the filesystem's UUID, symlink targets, raw listings. */
+#include <dirent.h>
 #include <linux/btrfs.h>
 #include <linux/magic.h>
 #include <string.h>
@@ -141,7 +142,17 @@ ssize_t sys_readlink(int dirfd, const char *name, char *buf, size_t size)
 
 ssize_t sys_getdents(int fd, void *buf, size_t size)
 {
-	return SYS_CALL("getdents64", false, syscall(SYS_getdents64, fd, buf, size));
+	ssize_t n = SYS_CALL("getdents64", false, syscall(SYS_getdents64, fd, buf, size));
+
+	/* As from a filesystem that does not tell. */
+	if (!feature_present(FEATURE_DTYPE))
+		for (ssize_t pos = 0; pos < n;) {
+			struct sys_dirent *de = (void *)((char *)buf + pos);
+
+			de->type = DT_UNKNOWN;
+			pos += de->reclen;
+		}
+	return n;
 }
 
 int64_t sys_lseek(int fd, int64_t off, int whence)

@@ -88,7 +88,7 @@ ssize_t sys_readlink(int dirfd, const char *name, char *buf, size_t size);
 
 /* Raw getdents64 into BUF; returns bytes, 0 at the end. */
 ssize_t sys_getdents(int fd, void *buf, size_t size);
-struct sys_dirent {		/* struct linux_dirent64 */
+struct sys_dirent { /* struct linux_dirent64 */
 	uint64_t ino;
 	int64_t off;
 	uint16_t reclen;
@@ -113,7 +113,7 @@ int sys_rename(int from_fd, const char *from, int to_fd, const char *to, unsigne
 
 /* NAME "" acts on the descriptor, which may be O_PATH.  Symlinks are not followed. */
 
-int sys_chmod(int dirfd, const char *name, mode_t mode);	/* -EOPNOTSUPP on symlinks */
+int sys_chmod(int dirfd, const char *name, mode_t mode); /* -EOPNOTSUPP on symlinks */
 int sys_chown(int dirfd, const char *name, uid_t uid, gid_t gid);
 int sys_utimens(int dirfd, const char *name, const struct timespec times[2]);
 

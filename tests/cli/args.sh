@@ -48,6 +48,7 @@ refused "upper without work" "work directory" "$MOUNT" -o "lowerdir=$T/l,upperdi
 refused "work without upper" "no upper" "$MOUNT" -o "lowerdir=$T/l,workdir=$T/l" "$M"
 refused "bad map" "uidmapping" "$MOUNT" -o "lowerdir=$T/l,uidmapping=1:2" "$M"
 refused "bad value" "redirect_dir" "$MOUNT" -o "lowerdir=$T/l,redirect_dir=up" "$M"
+refused "no checks" "cannot be switched off" "$MOUNT" -o "lowerdir=$T/l,default_permissions=0" "$M"
 refused "verity" "not supported" "$MOUNT" -o "lowerdir=$T/l,verity=require" "$M"
 refused "closed descriptor" "not open" "$MOUNT" -o lowerdir="$T/l" /dev/fd/77
 refused "bad log file" "log file" "$MOUNT" -o "lowerdir=$T/l,log=/nowhere/log" "$M"

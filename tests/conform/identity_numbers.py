@@ -379,14 +379,11 @@ def links_every_order(c):
 @row(TWO, "removing one of two lower names copies nothing",
 	lower=[[F("a", b"x" * (1 << 23)), H("b", "a")]])
 def links_removal_is_free(c):
-	before = os.statvfs(c.place.upper)
 	os.unlink(c.p("a"))
 	need(c.nlink("b") == 1, "the other has %d links" % c.nlink("b"))
 	found = sum(st.st_blocks * 512 for root in (c.place.upper, c.place.work)
 		for _, st in look.walk(root) if not isinstance(st, OSError))
-	after = os.statvfs(c.place.upper)
-	used = (before.f_bfree - after.f_bfree) * after.f_frsize
-	need(max(found, used) < 1 << 22, "%d bytes were written" % max(found, used))
+	need(found < 1 << 22, "%d bytes were written" % found)
 	c.remount()
 	need(c.nlink("b") == 1 and c.read("b")[:2] == b"xx", "not after a remount")
 

@@ -25,7 +25,7 @@ struct lam_stack {
 	size_t size;
 	unsigned flags;
 	uint32_t mode, major, minor;
-	char name[300], name2[5000];
+	char name[300], old_name[300], name2[5000];
 	struct lam_attr set;
 	struct lam_fileattr fileattr;
 	uint64_t forgotten[16];
@@ -366,7 +366,7 @@ int lam_rmdir(struct lam_stack *s, const struct lam_call *call, uint64_t parent,
 int lam_rename(struct lam_stack *s, const struct lam_call *call, uint64_t parent, const char *name,
 	       uint64_t new_parent, const char *new_name, unsigned flags)
 {
-	double_name(s->name, sizeof(s->name), name);
+	double_name(s->old_name, sizeof(s->old_name), name);
 	double_name(s->name2, sizeof(s->name2), new_name);
 	s->id2 = new_parent;
 	s->flags = flags;

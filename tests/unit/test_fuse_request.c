@@ -414,7 +414,7 @@ static void rename_knows_its_flags(void **state)
 			continue;
 		assert_int_equal(h.stack.flags, cases[i].ours);
 		assert_int_equal(h.stack.id2, 200);
-		assert_string_equal(h.stack.name, "from");
+		assert_string_equal(h.stack.old_name, "from");
 		assert_string_equal(h.stack.name2, "to");
 	}
 }
@@ -778,10 +778,14 @@ static void opens_are_switched_off_or_answered(void **state)
 	assert_int_equal(serve(), sizeof(struct fuse_open_out));
 	assert_int_equal(BODY(struct fuse_open_out).fh, 0);
 	assert_int_equal(BODY(struct fuse_open_out).open_flags, FOPEN_KEEP_CACHE);
-	begin(FUSE_OPENDIR, 200);
-	ADD(in);
-	assert_true(serve() > 0);
-	assert_int_equal(BODY(struct fuse_open_out).open_flags, FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR);
+	for (unsigned forever = 0; forever < 2; forever++) {
+		h.front.forever = forever;
+		begin(FUSE_OPENDIR, 200);
+		ADD(in);
+		assert_true(serve() > 0);
+		assert_int_equal(BODY(struct fuse_open_out).open_flags,
+				 forever ? FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR : 0);
+	}
 }
 
 static void root_only_keeps_others_out(void **state)

@@ -207,14 +207,17 @@ static void switches_and_bounds(void **state)
 	assert_int_equal(lam_options_set(o, "ino32_t", "1"), 0);
 	assert_int_equal(lam_options_set(o, "watch_lower", NULL), 0);
 	assert_int_equal(lam_options_set(o, "max_fds", "100"), 0);
+	assert_int_equal(lam_options_set(o, "max_nodes", "1000"), 0);
 	assert_int_equal(lam_options_set(o, "cache_size", "3"), 0);
 	c = lam_options_config(o);
 	assert_true(c->no_acl && c->no_xattr && c->ino32 && c->watch_lower);
 	assert_false(c->static_nlink);
 	assert_int_equal(c->max_fds, 100);
+	assert_int_equal(c->max_nodes, 1000);
 	assert_int_equal(c->max_cache_bytes, 3u << 20);
 	expect_error(o, "noacl", "yes", -EINVAL, "neither 0 nor 1");
 	expect_error(o, "max_fds", "-1", -EINVAL, "number");
+	expect_error(o, "max_nodes", "many", -EINVAL, "number");
 	expect_error(o, "cache_size", "18446744073709551615", -EINVAL, "too much");
 }
 
