@@ -43,7 +43,7 @@ for s in copy-up rename move parent1 parent2; do
 	step $s
 	check "$s: the descriptor reads new bytes" is "$(next)" "$(printf %.3s "$s")"
 done
-check "path" is "$(cat /m/parent2/moved)" "copremmovparpar-end"
+check "path" is "$(cat /m/parent2/moved)" "copcoprenmovparpar-end."
 check "old path" [ ! -e /m/dir/file ]
 exec 3<&-
 
