@@ -18,7 +18,7 @@ endif
 # What a sanitized build runs: everything but the clients, which bring programs of their own.
 SANITIZED = --suites unit,fuzz,lib,cli,conform,fault,crash,nfs --time-factor 4
 
-.PHONY: all help run test check-asan check-tsan bench lint format coverage fuzz install clean
+.PHONY: all help run test test-nfs check-asan check-tsan bench lint format coverage fuzz install clean
 
 all:
 	@scripts/bootstrap.sh build
@@ -28,6 +28,7 @@ help:
 	@echo "make             build $(BUILD)/lamina, $(BUILD)/lamina-mount and liblamina"
 	@echo "make run         build, then show the main job on this machine's own /usr"
 	@echo "make test        all tests (T=PATTERN: some)"
+	@echo "make test-nfs    the NFS server under the kernel's client, in a QEMU guest"
 	@echo "make check-asan  the tests under AddressSanitizer and UBSan"
 	@echo "make check-tsan  the tests under ThreadSanitizer"
 	@echo "make bench       speed and memory, beside the kernel's overlayfs"
@@ -44,6 +45,11 @@ test:
 	@scripts/bootstrap.sh build test
 	@scripts/build.sh $(BUILD) $(MESON_ARGS)
 	@tests/run --build $(BUILD) $(TEST_ARGS)
+
+test-nfs: all
+	@scripts/bootstrap.sh test guest
+	@LAMINA=$(abspath $(BUILD))/lamina LAMINA_GUEST_CACHE=$(abspath $(BUILD))/guest \
+		tests/guest/nfs.py
 
 check-asan:
 	@scripts/bootstrap.sh build test

@@ -207,7 +207,7 @@ static int open_stack(const struct lam_config *config, struct lam_stack **ret)
 	int r = lam_stack_open(config, ret);
 
 	while (r == -EBUSY && now_ms() < end) { /* an attempt takes time as well */
-		(void)nanosleep(&step, NULL); /* a shorter sleep does no harm */
+		(void)nanosleep(&step, NULL);	/* a shorter sleep does no harm */
 		r = lam_stack_open(config, ret);
 	}
 	if (r == 0)
