@@ -32,10 +32,10 @@ struct lam_stack;
 
 /* Who asks.  Numbers are as the client sends them, before any id map of the stack. */
 struct lam_cred {
-	uint32_t uid;		/* file system user id */
-	uint32_t gid;		/* file system group id */
-	int32_t pid;		/* for messages only; 0 if unknown */
-	uint32_t umask;		/* applied to new objects where no default ACL rules */
+	uint32_t uid;	/* file system user id */
+	uint32_t gid;	/* file system group id */
+	int32_t pid;	/* for messages only; 0 if unknown */
+	uint32_t umask; /* applied to new objects where no default ACL rules */
 };
 
 /* One call into the library: who asks, and how to stop it. */
@@ -47,38 +47,43 @@ struct lam_call {
 
 /* The attributes of an object, as statx(2) gives them. */
 struct lam_attr {
-	uint64_t ino;		/* st_ino: constant for the life of the object, equal to d_ino */
-	uint64_t size;		/* bytes */
-	uint64_t blocks;	/* 512-byte units */
+	uint64_t ino;	 /* st_ino: constant for the life of the object, equal to d_ino */
+	uint64_t size;	 /* bytes */
+	uint64_t blocks; /* 512-byte units */
 	struct timespec atime, mtime, ctime, btime;
-	uint32_t mode;		/* type and permission bits */
-	uint32_t nlink;		/* 0 for an object that lost its last name */
+	uint32_t mode;	/* type and permission bits */
+	uint32_t nlink; /* 0 for an object that lost its last name */
 	uint32_t uid, gid;
 	uint32_t rdev_major, rdev_minor;
 	uint32_t blksize;
-	uint32_t attributes;	/* STATX_ATTR_* (append, immutable, ...) */
+	uint32_t attributes; /* STATX_ATTR_* (append, immutable, ...) */
 	bool has_btime;
 };
 
 /* An object as a lookup finds it. */
 struct lam_entry {
-	uint64_t id;		/* never 0 */
-	uint32_t generation;	/* tells an object from an earlier one with the same id */
+	uint64_t id;	     /* never 0 */
+	uint32_t generation; /* tells an object from an earlier one with the same id */
 	struct lam_attr attr;
 };
 
 /* ---- The stack: open, close, settings ---- */
 
 enum lam_fsync {
-	LAM_FSYNC_AUTO,		/* data of copied-up files is durable before their name is */
-	LAM_FSYNC_STRICT,	/* and so is every copied-up directory and metadata */
-	LAM_FSYNC_VOLATILE,	/* nothing is synced; work/incompat/volatile marks the layers */
+	LAM_FSYNC_AUTO,	    /* data of copied-up files is durable before their name is */
+	LAM_FSYNC_STRICT,   /* and so is every copied-up directory and metadata */
+	LAM_FSYNC_VOLATILE, /* nothing is synced; work/incompat/volatile marks the layers */
 };
 
 enum lam_toggle { LAM_DEFAULT, LAM_OFF, LAM_ON };
 
-enum lam_redirect { LAM_REDIRECT_DEFAULT, LAM_REDIRECT_ON, LAM_REDIRECT_FOLLOW,
-		    LAM_REDIRECT_NOFOLLOW, LAM_REDIRECT_OFF };
+enum lam_redirect {
+	LAM_REDIRECT_DEFAULT,
+	LAM_REDIRECT_ON,
+	LAM_REDIRECT_FOLLOW,
+	LAM_REDIRECT_NOFOLLOW,
+	LAM_REDIRECT_OFF
+};
 
 enum lam_xino { LAM_XINO_DEFAULT, LAM_XINO_OFF, LAM_XINO_AUTO, LAM_XINO_ON };
 
@@ -89,53 +94,53 @@ struct lam_idmap_extent {
 };
 
 struct lam_idmap {
-	struct lam_idmap_extent *extents;	/* NULL: identity */
+	struct lam_idmap_extent *extents; /* NULL: identity */
 	size_t n;
 };
 
 /* What to open.  All strings are borrowed for the duration of lam_stack_open(). */
 struct lam_config {
-	const char *const *lower;	/* topmost first */
+	const char *const *lower; /* topmost first */
 	size_t n_lower;
-	const char *const *data_lower;	/* data-only layers, searched by absolute redirects */
+	const char *const *data_lower; /* data-only layers, searched by absolute redirects */
 	size_t n_data_lower;
-	const char *upper, *work;	/* both or neither */
-	bool read_only;			/* refuse changes although there is an upper */
+	const char *upper, *work; /* both or neither */
+	bool read_only;		  /* refuse changes although there is an upper */
 
 	enum lam_redirect redirect_dir;
 	enum lam_toggle index, nfs_export, metacopy;
-	enum lam_toggle userxattr;	/* user.overlay.* instead of trusted.overlay.* */
-	enum lam_toggle dot_whiteouts;	/* write `.wh.` files as whiteouts; default: only where
+	enum lam_toggle userxattr;     /* user.overlay.* instead of trusted.overlay.* */
+	enum lam_toggle dot_whiteouts; /* write `.wh.` files as whiteouts; default: only where
 					 * the upper filesystem has no other kind */
 	enum lam_xino xino;
-	bool ino32;			/* st_ino must fit 32 bits */
+	bool ino32; /* st_ino must fit 32 bits */
 	enum lam_fsync fsync;
 
 	struct lam_idmap uidmap, gidmap;
-	bool squash_uid, squash_gid;	/* everything seems to belong to squash_to_uid, _gid */
+	bool squash_uid, squash_gid; /* everything seems to belong to squash_to_uid, _gid */
 	uint32_t squash_to_uid, squash_to_gid;
-	int xattr_permissions;		/* 0; 1: user.containers.override_stat is read and
+	int xattr_permissions; /* 0; 1: user.containers.override_stat is read and
 					 * written with privilege; 2: without */
-	bool no_acl;			/* POSIX ACLs are neither shown nor set */
-	bool no_xattr;			/* no extended attribute is shown or set */
-	bool static_nlink;		/* st_nlink of directories is 1 */
+	bool no_acl;	       /* POSIX ACLs are neither shown nor set */
+	bool no_xattr;	       /* no extended attribute is shown or set */
+	bool static_nlink;     /* st_nlink of directories is 1 */
 
-	unsigned max_fds;		/* bound on cached descriptors; 0: from RLIMIT_NOFILE */
-	unsigned max_nodes;		/* about how many objects to remember; 0: from the memory */
-	size_t max_cache_bytes;		/* bound on cached listings; 0: a default */
-	bool watch_lower;		/* lower layers may change: do not rely on cached listings */
+	unsigned max_fds;	/* bound on cached descriptors; 0: from RLIMIT_NOFILE */
+	unsigned max_nodes;	/* about how many objects to remember; 0: from the memory */
+	size_t max_cache_bytes; /* bound on cached listings; 0: a default */
+	bool watch_lower;	/* lower layers may change: do not rely on cached listings */
 };
 
 /* What the probing at open found; for status output and for a front end's defaults. */
 struct lam_info {
-	bool writable;			/* there is an upper and it is not read_only */
-	bool privileged;		/* trusted.* xattrs and handle decoding are available */
-	bool resolves_files;		/* lam_resolve() works on a never-seen id of any object */
+	bool writable;	     /* there is an upper and it is not read_only */
+	bool privileged;     /* trusted.* xattrs and handle decoding are available */
+	bool resolves_files; /* lam_resolve() works on a never-seen id of any object */
 	bool index, nfs_export, metacopy, redirect;
 	bool upper_tmpfile, upper_rename_whiteout, upper_xattr, upper_char_whiteout;
 	unsigned n_lower, n_data_lower;
 	unsigned n_filesystems;
-	const char *xattr_prefix;	/* "trusted.overlay." or "user.overlay."; static */
+	const char *xattr_prefix; /* "trusted.overlay." or "user.overlay."; static */
 };
 
 /* Messages of the library, one line each without a newline.  LEVEL is as in syslog(3).  May be
@@ -182,11 +187,11 @@ int lam_stack_secret(struct lam_stack *stack, const char *name, void *buf, size_
 
 /* Counters since the stack was opened; for status output. */
 struct lam_stats {
-	uint64_t nodes, node_bytes;		/* now */
-	uint64_t fds;				/* cached descriptors now */
-	uint64_t listings, listing_bytes;	/* cached merged directories now */
-	uint64_t copyups, copyup_bytes;		/* since open */
-	uint64_t whiteouts, orphans;		/* whiteouts made since open; orphans now */
+	uint64_t nodes, node_bytes;	  /* now */
+	uint64_t fds;			  /* cached descriptors now */
+	uint64_t listings, listing_bytes; /* cached merged directories now */
+	uint64_t copyups, copyup_bytes;	  /* since open */
+	uint64_t whiteouts, orphans;	  /* whiteouts made since open; orphans now */
 };
 void lam_stack_stats(struct lam_stack *stack, struct lam_stats *ret);
 
@@ -206,62 +211,62 @@ int lam_parent(struct lam_stack *stack, const struct lam_call *call, uint64_t id
 	       struct lam_entry *ret);
 
 struct lam_dirent {
-	const char *name;		/* NUL terminated */
+	const char *name; /* NUL terminated */
 	size_t name_len;
-	uint64_t ino;			/* equal to the st_ino of the object */
-	uint64_t cookie;		/* where to go on after this entry; never 0, below 2^63 */
-	uint32_t type;			/* S_IFMT bits */
-	const struct lam_entry *entry;	/* with LAM_LIST_PLUS; NULL for ".", ".." and where the
+	uint64_t ino;		       /* equal to the st_ino of the object */
+	uint64_t cookie;	       /* where to go on after this entry; never 0, below 2^63 */
+	uint32_t type;		       /* S_IFMT bits */
+	const struct lam_entry *entry; /* with LAM_LIST_PLUS; NULL for ".", ".." and where the
 					 * object could not be looked at */
 };
 
 /* Return true to go on, false if the entry was not taken (the listing ends before it). */
 typedef bool (*lam_emit_fn)(void *ctx, const struct lam_dirent *dirent);
 
-#define LAM_LIST_PLUS 1u	/* fill in the entries, as a lookup of each would */
+#define LAM_LIST_PLUS 1u /* fill in the entries, as a lookup of each would */
 
 /*
  * List directory ID from COOKIE (0: the start) until EMIT declines or the end.  Cookies are a
  * function of names: they stay good when names come and go, and over a restart.  "." and ".."
  * come first.  No lock is held while EMIT runs.
  */
-int lam_readdir(struct lam_stack *stack, const struct lam_call *call, uint64_t id,
-		uint64_t cookie, unsigned flags, lam_emit_fn emit, void *ctx);
+int lam_readdir(struct lam_stack *stack, const struct lam_call *call, uint64_t id, uint64_t cookie,
+		unsigned flags, lam_emit_fn emit, void *ctx);
 
 /* ---- Attributes ---- */
 
 int lam_getattr(struct lam_stack *stack, const struct lam_call *call, uint64_t id,
 		struct lam_attr *ret);
 
-#define LAM_SET_MODE		0x001u
-#define LAM_SET_UID		0x002u
-#define LAM_SET_GID		0x004u
-#define LAM_SET_SIZE		0x008u
-#define LAM_SET_ATIME		0x010u
-#define LAM_SET_MTIME		0x020u
-#define LAM_SET_ATIME_NOW	0x040u
-#define LAM_SET_MTIME_NOW	0x080u
-#define LAM_SET_CTIME		0x100u	/* accepted: the layer sets its own */
-#define LAM_SET_KILL_PRIV	0x200u	/* clear set-uid, set-gid, file capabilities */
+#define LAM_SET_MODE 0x001u
+#define LAM_SET_UID 0x002u
+#define LAM_SET_GID 0x004u
+#define LAM_SET_SIZE 0x008u
+#define LAM_SET_ATIME 0x010u
+#define LAM_SET_MTIME 0x020u
+#define LAM_SET_ATIME_NOW 0x040u
+#define LAM_SET_MTIME_NOW 0x080u
+#define LAM_SET_CTIME 0x100u	 /* accepted: the layer sets its own */
+#define LAM_SET_KILL_PRIV 0x200u /* clear set-uid, set-gid, file capabilities */
 
 /* Change what VALID names, from the fields of ATTR; *RET gets the result. */
-int lam_setattr(struct lam_stack *stack, const struct lam_call *call, uint64_t id,
-		unsigned valid, const struct lam_attr *attr, struct lam_attr *ret);
+int lam_setattr(struct lam_stack *stack, const struct lam_call *call, uint64_t id, unsigned valid,
+		const struct lam_attr *attr, struct lam_attr *ret);
 
 /* Read the target of a symlink into BUF (SIZE bytes, not NUL terminated); returns its length. */
-ssize_t lam_readlink(struct lam_stack *stack, const struct lam_call *call, uint64_t id,
-		     char *buf, size_t size);
+ssize_t lam_readlink(struct lam_stack *stack, const struct lam_call *call, uint64_t id, char *buf,
+		     size_t size);
 
 /* Extended attributes, as getxattr(2) and the others; SIZE 0 asks for the length.  The
  * overlay's own attributes are hidden and escaped as the kernel's overlayfs does. */
 ssize_t lam_getxattr(struct lam_stack *stack, const struct lam_call *call, uint64_t id,
 		     const char *name, void *value, size_t size);
-ssize_t lam_listxattr(struct lam_stack *stack, const struct lam_call *call, uint64_t id,
-		      char *list, size_t size);
+ssize_t lam_listxattr(struct lam_stack *stack, const struct lam_call *call, uint64_t id, char *list,
+		      size_t size);
 
-#define LAM_XATTR_CREATE	1u	/* as XATTR_CREATE */
-#define LAM_XATTR_REPLACE	2u	/* as XATTR_REPLACE */
-#define LAM_XATTR_KILL_SGID	4u	/* setting an access ACL also clears set-gid */
+#define LAM_XATTR_CREATE 1u    /* as XATTR_CREATE */
+#define LAM_XATTR_REPLACE 2u   /* as XATTR_REPLACE */
+#define LAM_XATTR_KILL_SGID 4u /* setting an access ACL also clears set-gid */
 int lam_setxattr(struct lam_stack *stack, const struct lam_call *call, uint64_t id,
 		 const char *name, const void *value, size_t size, unsigned flags);
 int lam_removexattr(struct lam_stack *stack, const struct lam_call *call, uint64_t id,
@@ -269,10 +274,10 @@ int lam_removexattr(struct lam_stack *stack, const struct lam_call *call, uint64
 
 /* The attributes of FS_IOC_FSGETXATTR and FS_IOC_GETFLAGS. */
 struct lam_fileattr {
-	uint32_t flags;		/* FS_*_FL, as FS_IOC_GETFLAGS */
-	uint32_t xflags;	/* FS_XFLAG_* */
+	uint32_t flags;	 /* FS_*_FL, as FS_IOC_GETFLAGS */
+	uint32_t xflags; /* FS_XFLAG_* */
 	uint32_t extsize, nextents, projid, cowextsize;
-	bool flags_valid;	/* on set: FLAGS is meant (FS_IOC_SETFLAGS), else the rest */
+	bool flags_valid; /* on set: FLAGS is meant (FS_IOC_SETFLAGS), else the rest */
 };
 int lam_get_fileattr(struct lam_stack *stack, const struct lam_call *call, uint64_t id,
 		     struct lam_fileattr *ret);
@@ -310,8 +315,8 @@ int lam_unlink(struct lam_stack *stack, const struct lam_call *call, uint64_t pa
 int lam_rmdir(struct lam_stack *stack, const struct lam_call *call, uint64_t parent,
 	      const char *name);
 
-#define LAM_RENAME_NOREPLACE	1u
-#define LAM_RENAME_EXCHANGE	2u
+#define LAM_RENAME_NOREPLACE 1u
+#define LAM_RENAME_EXCHANGE 2u
 int lam_rename(struct lam_stack *stack, const struct lam_call *call, uint64_t parent,
 	       const char *name, uint64_t new_parent, const char *new_name, unsigned flags);
 
@@ -320,8 +325,8 @@ int lam_rename(struct lam_stack *stack, const struct lam_call *call, uint64_t pa
 ssize_t lam_read(struct lam_stack *stack, const struct lam_call *call, uint64_t id, uint64_t off,
 		 void *buf, size_t size);
 
-#define LAM_WRITE_KILL_PRIV	1u	/* clear set-uid, set-gid and capabilities */
-#define LAM_WRITE_APPEND	2u	/* the file was opened with O_APPEND */
+#define LAM_WRITE_KILL_PRIV 1u /* clear set-uid, set-gid and capabilities */
+#define LAM_WRITE_APPEND 2u    /* the file was opened with O_APPEND */
 ssize_t lam_write(struct lam_stack *stack, const struct lam_call *call, uint64_t id, uint64_t off,
 		  const void *buf, size_t size, unsigned flags);
 

@@ -18,21 +18,31 @@ void attr_from_statx(struct lam_stack *s, const struct statx *st, struct lam_att
 {
 	(void)s;
 	*ret = (struct lam_attr){
-		.ino = st->stx_ino, .size = st->stx_size, .blocks = st->stx_blocks,
-		.atime = ts_of(&st->stx_atime), .mtime = ts_of(&st->stx_mtime),
-		.ctime = ts_of(&st->stx_ctime), .btime = ts_of(&st->stx_btime),
-		.mode = st->stx_mode, .nlink = st->stx_nlink, .uid = st->stx_uid, .gid = st->stx_gid,
-		.rdev_major = st->stx_rdev_major, .rdev_minor = st->stx_rdev_minor,
+		.ino = st->stx_ino,
+		.size = st->stx_size,
+		.blocks = st->stx_blocks,
+		.atime = ts_of(&st->stx_atime),
+		.mtime = ts_of(&st->stx_mtime),
+		.ctime = ts_of(&st->stx_ctime),
+		.btime = ts_of(&st->stx_btime),
+		.mode = st->stx_mode,
+		.nlink = st->stx_nlink,
+		.uid = st->stx_uid,
+		.gid = st->stx_gid,
+		.rdev_major = st->stx_rdev_major,
+		.rdev_minor = st->stx_rdev_minor,
 		.blksize = st->stx_blksize,
-		.attributes = (uint32_t)(st->stx_attributes & (STATX_ATTR_APPEND | STATX_ATTR_IMMUTABLE |
-							       STATX_ATTR_NODUMP | STATX_ATTR_COMPRESSED |
-							       STATX_ATTR_ENCRYPTED)),
+		.attributes =
+			(uint32_t)(st->stx_attributes &
+				   (STATX_ATTR_APPEND | STATX_ATTR_IMMUTABLE | STATX_ATTR_NODUMP |
+				    STATX_ATTR_COMPRESSED | STATX_ATTR_ENCRYPTED)),
 		.has_btime = st->stx_mask & STATX_BTIME,
 	};
 }
 
 /* The number of names: of indexed inodes by their nlink attribute, of lower ones less what was removed. */
-static int visible_nlink(struct lam_stack *s, struct node *n, const struct statx *st, uint32_t *nlink)
+static int visible_nlink(struct lam_stack *s, struct node *n, const struct statx *st,
+			 uint32_t *nlink)
 {
 	uint16_t flags;
 	int32_t adjust;
@@ -53,13 +63,14 @@ static int visible_nlink(struct lam_stack *s, struct node *n, const struct statx
 		*nlink = merged || s->static_nlink ? 1 : st->stx_nlink;
 		return 0;
 	}
-	if (flags & NF_ORPHAN) {	/* the orphan area's name does not count */
+	if (flags & NF_ORPHAN) { /* the orphan area's name does not count */
 		*nlink = st->stx_nlink ? st->stx_nlink - 1 : 0;
 		return 0;
 	}
 	if (flags & NF_INDEXED)
 		return index_node_nlink(s, n, st, nlink);
-	*nlink = (int64_t)st->stx_nlink + adjust > 0 ? (uint32_t)((int64_t)st->stx_nlink + adjust) : 1;
+	*nlink = (int64_t)st->stx_nlink + adjust > 0 ? (uint32_t)((int64_t)st->stx_nlink + adjust)
+						     : 1;
 	return 0;
 }
 
@@ -111,7 +122,7 @@ int attr_of_node(struct lam_stack *s, struct node *n, const struct statx *st, st
 
 	attr_from_statx(s, st, &a);
 	a.ino = id_ino(s, n->flags & NF_BY_NAME ? id_make(s, s->layers[n->layer].fs, n->real_ino,
-							 node_is_upper(n))
+							  node_is_upper(n))
 						: n->id);
 	r = visible_nlink(s, n, st, &a.nlink);
 	if (r < 0)
@@ -215,7 +226,7 @@ static int set_owner(struct lam_stack *s, int fd, unsigned valid, const struct l
 	if (r < 0)
 		return r;
 	if (s->layers[LAYER_UPPER].override_name)
-		return 0;	/* recorded by the caller */
+		return 0; /* recorded by the caller */
 	return perm_chown(s, fd, "", uid, gid);
 }
 
@@ -287,7 +298,8 @@ static int apply(struct lam_stack *s, const struct lam_call *call, struct node *
 	struct statx st;
 	int r;
 
-	if (s->layers[LAYER_UPPER].override_name && valid & (LAM_SET_MODE | LAM_SET_UID | LAM_SET_GID)) {
+	if (s->layers[LAYER_UPPER].override_name &&
+	    valid & (LAM_SET_MODE | LAM_SET_UID | LAM_SET_GID)) {
 		r = set_override(s, n, fd, valid, attr);
 		if (r < 0)
 			return r;
@@ -298,8 +310,9 @@ static int apply(struct lam_stack *s, const struct lam_call *call, struct node *
 		return r;
 	if (valid & LAM_SET_KILL_PRIV) {
 		r = sys_statx(fd, "", &st);
-		if (r == 0)	/* root keeps set-gid where the group may not execute */
-			r = attr_kill_priv(s, fd, &st, call->cred.uid ? call->cred.gid : st.stx_gid);
+		if (r == 0) /* root keeps set-gid where the group may not execute */
+			r = attr_kill_priv(s, fd, &st,
+					   call->cred.uid ? call->cred.gid : st.stx_gid);
 		if (r < 0)
 			return r;
 	}
@@ -345,8 +358,8 @@ int lam_setattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 		return r;
 	if (s->read_only)
 		return -EROFS;
-	r = attr_check_change(s, n.n, !(valid & ~(LAM_SET_ATIME_NOW | LAM_SET_MTIME_NOW)) &&
-				      valid & only_times);
+	r = attr_check_change(
+		s, n.n, !(valid & ~(LAM_SET_ATIME_NOW | LAM_SET_MTIME_NOW)) && valid & only_times);
 	if (r < 0)
 		return r;
 	if (valid & LAM_SET_SIZE) {
@@ -370,7 +383,8 @@ int lam_setattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 	return attr_get(s, n.n, ret);
 }
 
-ssize_t lam_readlink(struct lam_stack *s, const struct lam_call *call, uint64_t id, char *buf, size_t size)
+ssize_t lam_readlink(struct lam_stack *s, const struct lam_call *call, uint64_t id, char *buf,
+		     size_t size)
 {
 	CLEANUP_CLOSE int fd = -1;
 	HELD(n, s);
@@ -394,7 +408,7 @@ int lam_statfs(struct lam_stack *s, struct lam_statfs *ret)
 	for (unsigned i = s->n_layers; i-- > 0;) {
 		if (s->layers[i].fd < 0)
 			continue;
-		r = sys_statfs(s->layers[i].fd, &sf);	/* ends with upper, or the topmost lower */
+		r = sys_statfs(s->layers[i].fd, &sf); /* ends with upper, or the topmost lower */
 		if (r < 0)
 			return r;
 		if ((uint32_t)sf.f_namelen > namelen)
@@ -408,8 +422,12 @@ int lam_statfs(struct lam_stack *s, struct lam_statfs *ret)
 			return r;
 	}
 	*ret = (struct lam_statfs){
-		.blocks = sf.f_blocks, .bfree = sf.f_bfree, .bavail = sf.f_bavail, .files = sf.f_files,
-		.ffree = sf.f_ffree, .bsize = (uint32_t)sf.f_bsize,
+		.blocks = sf.f_blocks,
+		.bfree = sf.f_bfree,
+		.bavail = sf.f_bavail,
+		.files = sf.f_files,
+		.ffree = sf.f_ffree,
+		.bsize = (uint32_t)sf.f_bsize,
 		.frsize = (uint32_t)(sf.f_frsize ? sf.f_frsize : sf.f_bsize),
 		.namelen = namelen < LAM_NAME_MAX ? namelen : LAM_NAME_MAX,
 	};

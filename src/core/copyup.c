@@ -18,18 +18,18 @@ struct copyup {
 	const struct lam_call *call;
 	struct node *n;
 	struct place from;
-	struct statx st;		/* of the lower object */
-	int32_t adjust;			/* names that were removed, already taken off its count */
-	uint64_t size;			/* bytes of data to copy */
-	bool meta_only;			/* leave the data below */
+	struct statx st; /* of the lower object */
+	int32_t adjust;	 /* names that were removed, already taken off its count */
+	uint64_t size;	 /* bytes of data to copy */
+	bool meta_only;	 /* leave the data below */
 	bool has_origin;
 	struct fh origin;
-	char key[INDEX_NAME_MAX + 1];	/* index entry; "" if not indexed */
-	struct fdent *data;		/* of the lower file's data, if it is its own; or NULL */
-	int fd;				/* of the copy; -1 for what is not opened */
-	char temp[32];			/* name in the work directory; "" for O_TMPFILE */
-	uint64_t ino;			/* of the copy */
-	uint32_t generation;		/* where its filesystem's handles need it */
+	char key[INDEX_NAME_MAX + 1]; /* index entry; "" if not indexed */
+	struct fdent *data;	      /* of the lower file's data, if it is its own; or NULL */
+	int fd;			      /* of the copy; -1 for what is not opened */
+	char temp[32];		      /* name in the work directory; "" for O_TMPFILE */
+	uint64_t ino;		      /* of the copy */
+	uint32_t generation;	      /* where its filesystem's handles need it */
 };
 
 static bool want_xattr(void *ctx, const char *name)
@@ -47,7 +47,7 @@ static bool want_xattr(void *ctx, const char *name)
 static int copy_owner(struct lam_stack *s, const struct statx *st, int to_fd, const char *to)
 {
 	if (st->stx_uid == s->self_uid && st->stx_gid == s->self_gid && !(st->stx_mode & S_ISGID))
-		return 0;	/* what was created is ours already */
+		return 0; /* what was created is ours already */
 	return perm_chown(s, to_fd, to, st->stx_uid, st->stx_gid);
 }
 
@@ -75,11 +75,13 @@ static void copy_fileattr(const struct copyup *c, int to_fd, const char *to)
 	int in = c->data ? c->data->fd : -1, out = to_fd;
 
 	if (in < 0)
-		in = own_in = sys_openat(c->from.dirfd, *c->from.name ? c->from.name : ".", flags, 0);
+		in = own_in = sys_openat(c->from.dirfd, *c->from.name ? c->from.name : ".", flags,
+					 0);
 	if (*to)
 		out = own_out = sys_openat(to_fd, to, flags, 0);
 	if (in >= 0 && out >= 0)
-		(void)sys_copy_fileattr(in, out);	/* what upper cannot hold is lost, as documented */
+		(void)sys_copy_fileattr(in,
+					out); /* what upper cannot hold is lost, as documented */
 }
 
 static int set_protattr(struct copyup *c, int to_fd, const char *to)
@@ -106,7 +108,7 @@ static int set_nlink(struct copyup *c, int to_fd, const char *to)
 	struct fsys *fs = fsys_by_dev(c->s, statx_dev(&c->st));
 	char value[16];
 
-	if (!fs || !fs->can_decode)	/* the lower inode could not be found again by its handle */
+	if (!fs || !fs->can_decode) /* the lower inode could not be found again by its handle */
 		return index_write_nlink(c->s, to_fd, to, c->st.stx_nlink, 1);
 	return ovl_set(c->s, to_fd, to, "nlink", value, nlink_encode(&d, value));
 }
@@ -120,7 +122,7 @@ static int set_marks(struct copyup *c, int to_fd, const char *to)
 	if (r == 0 && c->has_origin)
 		r = ovl_set(s, to_fd, to, "origin", c->origin.bytes, c->origin.len);
 	if (r == -EPERM || r == -EOPNOTSUPP)
-		r = 0;		/* user attributes on a symlink or device; an upper without any */
+		r = 0; /* user attributes on a symlink or device; an upper without any */
 	if (r == 0 && c->meta_only)
 		r = ovl_set(s, to_fd, to, "metacopy", "", 0);
 	return r == 0 && c->key[0] ? set_nlink(c, to_fd, to) : r;
@@ -149,8 +151,10 @@ static int copy_meta(struct copyup *c, int to_fd, const char *to)
 		r = sys_chmod(to_fd, to, c->st.stx_mode & 07777u);
 	if (r < 0)
 		return r;
-	ts[0] = (struct timespec){ .tv_sec = c->st.stx_atime.tv_sec, .tv_nsec = c->st.stx_atime.tv_nsec };
-	ts[1] = (struct timespec){ .tv_sec = c->st.stx_mtime.tv_sec, .tv_nsec = c->st.stx_mtime.tv_nsec };
+	ts[0] = (struct timespec){ .tv_sec = c->st.stx_atime.tv_sec,
+				   .tv_nsec = c->st.stx_atime.tv_nsec };
+	ts[1] = (struct timespec){ .tv_sec = c->st.stx_mtime.tv_sec,
+				   .tv_nsec = c->st.stx_mtime.tv_nsec };
 	return sys_utimens(to_fd, to, ts);
 }
 
@@ -193,7 +197,8 @@ static int make_file(struct copyup *c)
 		r = data_fd(s, c->n, false, &e);
 		if (r < 0)
 			return r;
-		r = sys_copy_data(e->fd, c->fd, c->size, c->call ? c->call->cancelled : NULL, &copied);
+		r = sys_copy_data(e->fd, c->fd, c->size, c->call ? c->call->cancelled : NULL,
+				  &copied);
 		atomic_fetch_add(&s->stat_copyup_bytes, copied);
 	}
 	if (r == 0) {
@@ -256,7 +261,7 @@ static int install(struct copyup *c, int dirfd, const char *name)
 	if (!c->temp[0])
 		return sys_link_fd(c->fd, dirfd, name);
 	r = sys_rename(c->s->work_fd, c->temp, dirfd, name, RENAME_NOREPLACE);
-	if (r == -EINVAL)	/* a filesystem that knows no flags; the parent is locked */
+	if (r == -EINVAL) /* a filesystem that knows no flags; the parent is locked */
 		r = sys_rename(c->s->work_fd, c->temp, dirfd, name, 0);
 	if (r == 0)
 		c->temp[0] = '\0';
@@ -332,7 +337,8 @@ static int become_upper(struct copyup *c, struct node *parent, const char *name,
 	if (node_is_dir(n))
 		n->dir->never_pure = true;
 	n->real_ino = c->ino;
-	n->flags |= (uint16_t)(add_flags | (key ? NF_INDEXED : 0) | (c->has_origin ? NF_ORIGIN : 0));
+	n->flags |= (uint16_t)(add_flags | (key ? NF_INDEXED : 0) |
+			       (c->has_origin ? NF_ORIGIN : 0));
 	if (!c->meta_only)
 		n->flags &= (uint16_t)~NF_METACOPY;
 	n->layer = LAYER_UPPER;
@@ -394,7 +400,7 @@ static int publish_names(struct copyup *c, struct node *parent, const char *name
 			{ .tv_sec = before.stx_mtime.tv_sec, .tv_nsec = before.stx_mtime.tv_nsec },
 		};
 
-		(void)sys_utimens(e->fd, "", ts);	/* nice to have, as the kernel does */
+		(void)sys_utimens(e->fd, "", ts); /* nice to have, as the kernel does */
 	}
 	fdcache_put(&s->fds, e);
 	return r == -EEXIST ? -ESTALE : r;
@@ -433,7 +439,7 @@ static int publish(struct copyup *c)
 		}
 		mutex_unlock(&parent.n->dir->lock);
 		if (!parent.n->dir->upper && !(n->flags & NF_DEAD))
-			return -EAGAIN;	/* seen elsewhere meanwhile: that parent first */
+			return -EAGAIN; /* seen elsewhere meanwhile: that parent first */
 	}
 }
 
@@ -452,10 +458,10 @@ static int prepare_origin(struct copyup *c)
 	if (!s->upper_xattr)
 		return 0;
 	if (!dir && c->st.stx_nlink > 1 && !indexed)
-		return 0;	/* a hard link is broken: no claim to the old identity */
+		return 0; /* a hard link is broken: no claim to the old identity */
 	c->has_origin = true;
 	if (!fs || !fs->can_encode || (!fs->can_decode && fs->opaque_handles && !indexed))
-		return 0;	/* zero length: copied up from somewhere */
+		return 0; /* zero length: copied up from somewhere */
 	r = fsys_fh(s, fs, c->from.dirfd, c->from.name, false, &c->origin);
 	if (r < 0) {
 		c->origin.len = 0;
@@ -468,8 +474,8 @@ static int prepare_origin(struct copyup *c)
 	return 0;
 }
 
-static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct node *n, uint64_t size,
-		      bool data)
+static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct node *n,
+		      uint64_t size, bool data)
 {
 	struct copyup c = { .s = s, .call = call, .n = n, .from = PLACE_NONE, .fd = -1 };
 	struct statx st;
@@ -509,7 +515,7 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 	if (r == 0)
 		r = publish(&c);
 	if (r == 0 && c.key[0] && c.adjust)
-		(void)links_adjust_store(s, c.key, 0);	/* the nlink attribute has it now */
+		(void)links_adjust_store(s, c.key, 0); /* the nlink attribute has it now */
 	if (r == 0 && node_is_dir(n) && s->nfs_export)
 		(void)index_mark_dir(s, n);
 out:
@@ -546,7 +552,8 @@ int copyup_keep_data(struct lam_stack *s, struct node *n)
 
 /* Copy the data into a metadata-only upper file, in place: the kernel's format knows no other way, and the
  * attribute goes only when the data is durable. */
-static int fill_metacopy(struct lam_stack *s, const struct lam_call *call, struct node *n, uint64_t size)
+static int fill_metacopy(struct lam_stack *s, const struct lam_call *call, struct node *n,
+			 uint64_t size)
 {
 	char caps[64];
 	CLEANUP_CLOSE int fd = node_open(s, n, O_RDWR);
@@ -568,7 +575,8 @@ static int fill_metacopy(struct lam_stack *s, const struct lam_call *call, struc
 	r = sys_copy_data(e->fd, fd, size < st.stx_size ? size : st.stx_size,
 			  call ? call->cancelled : NULL, &copied);
 	fdcache_put(&s->fds, e);
-	if (r == 0 && size < st.stx_size)	/* or a crash would leave the old size with a hole in it */
+	if (r == 0 &&
+	    size < st.stx_size) /* or a crash would leave the old size with a hole in it */
 		r = sys_ftruncate(fd, size);
 	if (r == 0 && n_caps > 0)
 		r = sys_setxattr(fd, "", "security.capability", caps, (size_t)n_caps, 0);
@@ -644,8 +652,8 @@ static struct node *next_to_copy(struct lam_stack *s, struct node *n)
 	}
 }
 
-static int copyup_all(struct lam_stack *s, const struct lam_call *call, struct node *n, uint64_t size,
-		      bool data)
+static int copyup_all(struct lam_stack *s, const struct lam_call *call, struct node *n,
+		      uint64_t size, bool data)
 {
 	if (is_done(n, data))
 		return 0;

@@ -9,7 +9,7 @@
 
 #include <lamina/lamina.h>
 #include <linux/stat.h>
-#include <stdio.h>	/* RENAME_* */
+#include <stdio.h> /* RENAME_* */
 #include <string.h>
 #include <sys/queue.h>
 
@@ -33,28 +33,28 @@
  * of large inode numbers, which has a lock of its own. */
 struct fsys {
 	dev_t dev;
-	uint8_t index;			/* the 6 bits of an id */
+	uint8_t index; /* the 6 bits of an id */
 	bool has_uuid;
-	bool uuid_unique;		/* no other filesystem of the stack has the same UUID */
-	bool can_encode;		/* name_to_handle_at works */
-	bool can_decode;		/* open_by_handle_at works for every kind of object */
-	bool can_decode_dirs;		/* ... for directories: without privilege, our own */
-	bool tmpfs;			/* handles have tmpfs's layout */
-	bool births;			/* generations of lower objects are made from birth times */
-	bool needs_generation;		/* a handle with generation 0 is not taken for any */
-	bool opaque_handles;		/* handles of a layout that is not known */
-	int handle_type;		/* of its handles; -1 if none */
+	bool uuid_unique;      /* no other filesystem of the stack has the same UUID */
+	bool can_encode;       /* name_to_handle_at works */
+	bool can_decode;       /* open_by_handle_at works for every kind of object */
+	bool can_decode_dirs;  /* ... for directories: without privilege, our own */
+	bool tmpfs;	       /* handles have tmpfs's layout */
+	bool births;	       /* generations of lower objects are made from birth times */
+	bool needs_generation; /* a handle with generation 0 is not taken for any */
+	bool opaque_handles;   /* handles of a layout that is not known */
+	int handle_type;       /* of its handles; -1 if none */
 	uint8_t uuid[FH_UUID_LEN];
-	int mount_fd;			/* for open_by_handle_at; a layer's root, borrowed */
-	struct inotable *table;		/* numbers over 56 bits; NULL until one is met */
+	int mount_fd;		/* for open_by_handle_at; a layer's root, borrowed */
+	struct inotable *table; /* numbers over 56 bits; NULL until one is met */
 };
 
 struct layer {
-	int fd;				/* the root; lower ones on a private read-only clone */
+	int fd; /* the root; lower ones on a private read-only clone */
 	struct fsys *fs;
-	uint64_t ino;			/* of the root */
-	char *path;			/* as configured; for messages */
-	const char *override_name;	/* the attribute that overrides owner and mode, or NULL */
+	uint64_t ino;		   /* of the root */
+	char *path;		   /* as configured; for messages */
+	const char *override_name; /* the attribute that overrides owner and mode, or NULL */
 	bool data_only;
 };
 
@@ -62,7 +62,7 @@ struct layer {
 
 struct fdent {
 	TAILQ_ENTRY(fdent) lru;
-	struct fdent **owner;		/* the pointer that refers to this; NULL: left behind */
+	struct fdent **owner; /* the pointer that refers to this; NULL: left behind */
 	int fd;
 	uint32_t pins;
 	bool writable;
@@ -70,8 +70,8 @@ struct fdent {
 TAILQ_HEAD(fdlist, fdent);
 
 struct fdcache {
-	struct mutex lock;		/* RANK_FDCACHE: everything here and every owner pointer */
-	struct fdlist list;		/* most recently used first */
+	struct mutex lock;  /* RANK_FDCACHE: everything here and every owner pointer */
+	struct fdlist list; /* most recently used first */
 	unsigned count, limit;
 };
 
@@ -92,14 +92,14 @@ void fdcache_shrink(struct fdcache *c, unsigned keep);
 
 /* A directory in a layer.  Children hold their parents. */
 struct rdir {
-	struct rdir *parent;		/* NULL for a layer's root; RANK_RDIR */
-	char *name;			/* RANK_RDIR */
+	struct rdir *parent; /* NULL for a layer's root; RANK_RDIR */
+	char *name;	     /* RANK_RDIR */
 	uint64_t ino;
-	struct fdent *fde;		/* RANK_FDCACHE */
+	struct fdent *fde; /* RANK_FDCACHE */
 	_Atomic uint32_t refs;
 	uint16_t layer;
-	bool no_dot_wh;			/* a full listing saw no `.wh.` name */
-	_Atomic uint8_t impure;		/* 0 unknown, 1 no, 2 yes */
+	bool no_dot_wh;		/* a full listing saw no `.wh.` name */
+	_Atomic uint8_t impure; /* 0 unknown, 1 no, 2 yes */
 };
 
 struct lam_stack;
@@ -117,37 +117,37 @@ int rdir_open(struct lam_stack *s, struct rdir *r, struct fdent **ret);
 /* ---- Merged listings: listing.c ---- */
 
 /* Positions within a directory: 0 is its upper part, 1.. its lower parts from the top. */
-#define LE_UPPER 1u		/* upper has the name (as something else than a whiteout) */
-#define LE_WHITEOUT 2u		/* the topmost is a whiteout by name */
-#define LE_BELOW 4u		/* a lower position has the name */
-#define LE_STOP 8u		/* nothing under the positions seen so far counts */
-#define LE_MAYBE_WH 16u		/* topmost is a character device: may be a whiteout */
-#define LE_DOT_WH_UPPER 32u	/* upper has `.wh.NAME` */
+#define LE_UPPER 1u	    /* upper has the name (as something else than a whiteout) */
+#define LE_WHITEOUT 2u	    /* the topmost is a whiteout by name */
+#define LE_BELOW 4u	    /* a lower position has the name */
+#define LE_STOP 8u	    /* nothing under the positions seen so far counts */
+#define LE_MAYBE_WH 16u	    /* topmost is a character device: may be a whiteout */
+#define LE_DOT_WH_UPPER 32u /* upper has `.wh.NAME` */
 
 struct lentry {
-	uint64_t hash;			/* also the cookie; unique in its directory */
+	uint64_t hash; /* also the cookie; unique in its directory */
 	struct lentry *next;
-	uint32_t more;			/* 1 + index into the listing's chain of further positions */
-	uint16_t first;			/* topmost position */
-	uint8_t type;			/* DT_* */
+	uint32_t more;	/* 1 + index into the listing's chain of further positions */
+	uint16_t first; /* topmost position */
+	uint8_t type;	/* DT_* */
 	uint8_t flags;
 	uint8_t len;
 	char name[];
 };
 
 struct lchain {
-	uint32_t next;			/* 1 + index; 0 ends */
+	uint32_t next; /* 1 + index; 0 ends */
 	uint16_t pos;
 };
 
 struct listing {
-	TAILQ_ENTRY(listing) lru;	/* RANK_LISTINGS */
-	struct node *node;		/* whose */
+	TAILQ_ENTRY(listing) lru; /* RANK_LISTINGS */
+	struct node *node;	  /* whose */
 	struct lentry **buckets;
-	unsigned bits;			/* 1 << bits buckets */
+	unsigned bits; /* 1 << bits buckets */
 	size_t count, bytes;
-	struct lchunk *chunks;		/* memory of the entries */
-	struct lentry *free[40];	/* removed ones, by size in units of 8 bytes */
+	struct lchunk *chunks;	 /* memory of the entries */
+	struct lentry *free[40]; /* removed ones, by size in units of 8 bytes */
 	size_t chunk_used, chunk_size;
 	struct lchain *chain;
 	uint32_t n_chain, cap_chain;
@@ -169,65 +169,66 @@ uint64_t listing_hash(const char *name, size_t len);
 /* ---- Nodes: node.c ---- */
 
 struct dir {
-	struct mutex lock;		/* RANK_DIR: the names in the directory and all below */
-	struct rdir *_Atomic upper;	/* NULL until copied up; set under the parent's lock and node lock */
-	struct rdir **lower;		/* topmost first; fixed */
+	struct mutex lock; /* RANK_DIR: the names in the directory and all below */
+	struct rdir *_Atomic
+		upper;	     /* NULL until copied up; set under the parent's lock and node lock */
+	struct rdir **lower; /* topmost first; fixed */
 	uint16_t n_lower;
-	uint16_t lookups;		/* without a listing so far */
-	bool never_pure;		/* upper part may hold whiteouts although nothing is below */
-	bool too_big;			/* more names than a listing may have */
-	uint8_t default_acl;		/* 0 unknown, 1 none, 2 some */
+	uint16_t lookups;    /* without a listing so far */
+	bool never_pure;     /* upper part may hold whiteouts although nothing is below */
+	bool too_big;	     /* more names than a listing may have */
+	uint8_t default_acl; /* 0 unknown, 1 none, 2 some */
 	struct listing *listing;
-	struct window *window;		/* of a listing that is too big: readdir.c */
+	struct window *window; /* of a listing that is too big: readdir.c */
 };
 
 /* Rarely needed parts of a node. */
 struct node_extra {
-	struct rdir *data_dir;		/* metacopy: where the data is */
+	struct rdir *data_dir; /* metacopy: where the data is */
 	char *data_name;
-	char *data_path;		/* metacopy into a data-only layer: absolute redirect */
-	uint16_t data_after;		/* ... searched in data layers */
-	struct sys_handle *handle;	/* detached: how to reach the upper inode */
-	char *index_name;		/* indexed: the name in the index directory */
+	char *data_path;	   /* metacopy into a data-only layer: absolute redirect */
+	uint16_t data_after;	   /* ... searched in data layers */
+	struct sys_handle *handle; /* detached: how to reach the upper inode */
+	char *index_name;	   /* indexed: the name in the index directory */
 	char *symlink_origin;
-	int32_t nlink_adjust;		/* lower hard link with names removed: to add to st_nlink */
+	int32_t nlink_adjust; /* lower hard link with names removed: to add to st_nlink */
 };
 
-#define NF_INDEXED 0x0001u	/* the upper inode has an index entry */
-#define NF_METACOPY 0x0002u	/* the upper or lower inode has no data of its own */
-#define NF_COPYING 0x0004u	/* a copy-up is under way; copyup_lock */
-#define NF_DEAD 0x0008u		/* the last name is gone */
-#define NF_ORPHAN 0x0010u	/* lives in the orphan area */
-#define NF_DETACHED 0x0020u	/* no name is known: reached by handle */
-#define NF_LOWER_LINKS 0x0040u	/* the lower inode has several names */
-#define NF_ORIGIN 0x0080u	/* upper object with an origin */
-#define NF_NAME_GONE 0x0100u	/* the name on record is removed; others exist */
-#define NF_TMPFILE 0x0200u	/* made by O_TMPFILE, never named */
-#define NF_BY_NAME 0x1000u	/* the id is made from the place, not from an inode */
-#define NF_PROTATTR 0x0400u	/* upper object with immutable or append-only marks */
+#define NF_INDEXED 0x0001u     /* the upper inode has an index entry */
+#define NF_METACOPY 0x0002u    /* the upper or lower inode has no data of its own */
+#define NF_COPYING 0x0004u     /* a copy-up is under way; copyup_lock */
+#define NF_DEAD 0x0008u	       /* the last name is gone */
+#define NF_ORPHAN 0x0010u      /* lives in the orphan area */
+#define NF_DETACHED 0x0020u    /* no name is known: reached by handle */
+#define NF_LOWER_LINKS 0x0040u /* the lower inode has several names */
+#define NF_ORIGIN 0x0080u      /* upper object with an origin */
+#define NF_NAME_GONE 0x0100u   /* the name on record is removed; others exist */
+#define NF_TMPFILE 0x0200u     /* made by O_TMPFILE, never named */
+#define NF_BY_NAME 0x1000u     /* the id is made from the place, not from an inode */
+#define NF_PROTATTR 0x0400u    /* upper object with immutable or append-only marks */
 
 struct node {
 	uint64_t id;
-	struct node *next;		/* hash chain; RANK_TABLE */
-	struct node *parent;		/* where it was last seen; held; NULL: root or unknown */
-	char *name;			/* ... under this name; lock */
-	struct dir *dir;		/* directories only */
+	struct node *next;   /* hash chain; RANK_TABLE */
+	struct node *parent; /* where it was last seen; held; NULL: root or unknown */
+	char *name;	     /* ... under this name; lock */
+	struct dir *dir;     /* directories only */
 	struct node_extra *extra;
-	struct fdent *fde;		/* data; RANK_FDCACHE */
-	_Atomic uint64_t real_ino;	/* of the topmost real inode */
-	struct mutex lock;		/* RANK_NODE: parent, name, layer, real_ino, flags, extra */
+	struct fdent *fde;	   /* data; RANK_FDCACHE */
+	_Atomic uint64_t real_ino; /* of the topmost real inode */
+	struct mutex lock;	   /* RANK_NODE: parent, name, layer, real_ino, flags, extra */
 	_Atomic uint32_t refs;
 	uint32_t generation;
-	_Atomic uint16_t layer;		/* of the topmost real inode; never back from upper */
+	_Atomic uint16_t layer; /* of the topmost real inode; never back from upper */
 	_Atomic uint16_t flags;
-	uint8_t type;			/* S_IFMT >> 12 */
-	_Atomic uint8_t recent;		/* used since the last sweep */
+	uint8_t type;		/* S_IFMT >> 12 */
+	_Atomic uint8_t recent; /* used since the last sweep */
 };
 
 #define NODE_SHARDS 64u
 
 struct node_shard {
-	struct mutex lock;		/* RANK_TABLE */
+	struct mutex lock; /* RANK_TABLE */
 	struct node **buckets;
 	uint32_t mask, count;
 };
@@ -240,15 +241,15 @@ struct user {
 };
 
 struct lam_stack {
-	struct layer *layers;		/* 0 is upper (fd -1 if there is none) */
-	uint16_t n_layers;		/* all, with upper and data-only ones */
-	uint16_t n_lower;		/* merged lower layers: 1 .. n_lower */
+	struct layer *layers; /* 0 is upper (fd -1 if there is none) */
+	uint16_t n_layers;    /* all, with upper and data-only ones */
+	uint16_t n_lower;     /* merged lower layers: 1 .. n_lower */
 	struct fsys filesystems[MAX_FILESYSTEMS];
 	_Atomic unsigned n_filesystems;
-	struct mutex fs_lock;		/* RANK_LEAF: adding filesystems */
-	uint16_t n_data;		/* data-only layers: n_lower + 1 .. n_lower + n_data */
-	uint64_t work_ino;		/* of workdir */
-	bool one_fs;			/* st_ino is the real number */
+	struct mutex fs_lock; /* RANK_LEAF: adding filesystems */
+	uint16_t n_data;      /* data-only layers: n_lower + 1 .. n_lower + n_data */
+	uint64_t work_ino;    /* of workdir */
+	bool one_fs;	      /* st_ino is the real number */
 
 	/* Settings, as resolved at open. */
 	bool has_upper, privileged, userxattr;
@@ -258,8 +259,9 @@ struct lam_stack {
 	bool no_acl, no_xattr, static_nlink;
 	enum lam_fsync fsync;
 	bool ino32;
-	bool upper_tmpfile, upper_rename_wh, upper_exchange, upper_xattr, upper_char_wh, upper_handles;
-	bool upper_ordered;		/* what reached the device before a change is durable before it */
+	bool upper_tmpfile, upper_rename_wh, upper_exchange, upper_xattr, upper_char_wh,
+		upper_handles;
+	bool upper_ordered; /* what reached the device before a change is durable before it */
 	bool can_switch_ids;
 	uid_t self_uid;
 	gid_t self_gid;
@@ -269,48 +271,49 @@ struct lam_stack {
 	int xattr_permissions;
 
 	/* Descriptors of the work directory; -1 without an upper. */
-	int base_fd;			/* workdir itself */
-	int work_fd;			/* workdir/work: temporary names */
-	int index_fd;			/* workdir/index, or -1 */
-	int own_fd;			/* workdir/lamina */
-	int orphan_fd;			/* workdir/lamina/orphans */
-	int links_fd;			/* workdir/lamina/links */
-	int lock_fd;			/* held lock on workdir/lamina/lock */
-	_Atomic bool links_used;	/* links_fd may have entries */
+	int base_fd;		 /* workdir itself */
+	int work_fd;		 /* workdir/work: temporary names */
+	int index_fd;		 /* workdir/index, or -1 */
+	int own_fd;		 /* workdir/lamina */
+	int orphan_fd;		 /* workdir/lamina/orphans */
+	int links_fd;		 /* workdir/lamina/links */
+	int lock_fd;		 /* held lock on workdir/lamina/lock */
+	_Atomic bool links_used; /* links_fd may have entries */
 
-	struct mutex work_lock;		/* RANK_WORK: the shared whiteout */
-	char whiteout_name[32];		/* in work_fd; "" until made */
+	struct mutex work_lock; /* RANK_WORK: the shared whiteout */
+	char whiteout_name[32]; /* in work_fd; "" until made */
 	_Atomic uint64_t temp_counter;
-	bool whiteout_link;		/* hard links of whiteouts work */
+	bool whiteout_link; /* hard links of whiteouts work */
 
-	struct mutex rename_lock;	/* RANK_RENAME */
-	struct mutex copyup_lock;	/* RANK_LEAF: NF_COPYING */
+	struct mutex rename_lock; /* RANK_RENAME */
+	struct mutex copyup_lock; /* RANK_LEAF: NF_COPYING */
 	struct cond copyup_cond;
 
 	struct node_shard shards[NODE_SHARDS];
-	uint64_t node_limit;		/* nodes to have in memory */
-	_Atomic uint64_t sweep_at;	/* how many nodes make the next sweep due; UINT64_MAX: under way */
+	uint64_t node_limit; /* nodes to have in memory */
+	_Atomic uint64_t
+		sweep_at; /* how many nodes make the next sweep due; UINT64_MAX: under way */
 	struct node *root;
-	struct rdir **root_stack;	/* roots of the merged lowers: [layer - 1] */
+	struct rdir **root_stack; /* roots of the merged lowers: [layer - 1] */
 	struct rdir *upper_root;
-	struct mutex rdir_lock;		/* RANK_RDIR */
+	struct mutex rdir_lock; /* RANK_RDIR */
 	struct fdcache fds;
 
-	struct mutex listings_lock;	/* RANK_LISTINGS */
-	struct listinglist listings;	/* most recently used first */
+	struct mutex listings_lock;  /* RANK_LISTINGS */
+	struct listinglist listings; /* most recently used first */
 	size_t listings_bytes, listings_limit;
-	size_t listing_max;		/* names in one */
+	size_t listing_max; /* names in one */
 
 	struct user users[4];
 	_Atomic unsigned n_users;
 
-	struct uppermap *uppermap;	/* made on the first cold need; origins_lock */
-	struct mutex origins_lock;	/* RANK_MAP */
+	struct uppermap *uppermap; /* made on the first cold need; origins_lock */
+	struct mutex origins_lock; /* RANK_MAP */
 
 	_Atomic uint64_t stat_copyups, stat_copyup_bytes, stat_whiteouts, stat_orphans;
-	_Atomic uint64_t forgotten;	/* nodes freed since memory was last given back */
+	_Atomic uint64_t forgotten; /* nodes freed since memory was last given back */
 	_Atomic uint64_t stat_nodes, stat_node_bytes;
-	uint64_t root_ino_id;		/* the id that gives the root's st_ino */
+	uint64_t root_ino_id; /* the id that gives the root's st_ino */
 };
 
 /* node.c */
@@ -318,7 +321,7 @@ int nodes_init(struct lam_stack *s);
 void nodes_destroy(struct lam_stack *s);
 /* Bound the table if it has grown over its limit.  No lock may be held. */
 void nodes_check(struct lam_stack *s);
-struct node *node_find(struct lam_stack *s, uint64_t id);	/* referenced, or NULL */
+struct node *node_find(struct lam_stack *s, uint64_t id); /* referenced, or NULL */
 struct node *node_ref(struct node *n);
 void node_put(struct lam_stack *s, struct node *n);
 /* The node of ID, made with the given type if there is none; *RET_NEW.  Referenced. */
@@ -327,7 +330,7 @@ struct node *node_obtain(struct lam_stack *s, uint64_t id, uint32_t mode, bool *
 struct node *node_fresh(struct lam_stack *s, uint64_t id, uint32_t mode, bool *ret_new);
 /* Take a dead node out of the table; it is freed with its last reference. */
 void node_retire(struct lam_stack *s, struct node *n);
-struct node_extra *node_extra(struct node *n);			/* made on demand; NULL: no memory */
+struct node_extra *node_extra(struct node *n); /* made on demand; NULL: no memory */
 /* Remember where it was seen.  Takes n->lock. -ENOMEM */
 int node_set_location(struct lam_stack *s, struct node *n, struct node *parent, const char *name);
 static inline uint32_t node_mode_type(const struct node *n)
@@ -346,13 +349,16 @@ static inline bool node_is_upper(const struct node *n)
 /* Where an object's real inode is reached: NAME in DIRFD, or DIRFD itself when NAME is "". */
 struct place {
 	int dirfd;
-	struct fdent *pin;		/* of dirfd, or NULL */
-	int owned;			/* of dirfd if it is to be closed; else -1 */
+	struct fdent *pin; /* of dirfd, or NULL */
+	int owned;	   /* of dirfd if it is to be closed; else -1 */
 	char name[LAM_NAME_MAX + 1];
-	uint64_t ino;			/* what must be found there */
+	uint64_t ino; /* what must be found there */
 	uint16_t layer;
 };
-#define PLACE_NONE { .dirfd = -1, .owned = -1 }
+#define PLACE_NONE                       \
+	{                                \
+		.dirfd = -1, .owned = -1 \
+	}
 int node_place(struct lam_stack *s, struct node *n, struct place *ret);
 void place_done(struct lam_stack *s, struct place *p);
 /* The status of the topmost real inode, checked to be the right one.  -ESTALE */
@@ -388,7 +394,7 @@ int fsys_fh(struct lam_stack *s, struct fsys *fs, int fd, const char *name, bool
 	    struct fh *ret);
 
 /* ovlxattr.c: the overlay's own attributes */
-struct ovl_xattrs {			/* what one listxattr found */
+struct ovl_xattrs { /* what one listxattr found */
 	bool opaque, opaque_x, redirect, metacopy, origin, impure, whiteout, nlink, protattr, upper;
 	bool fuse_origin;
 };
@@ -397,29 +403,29 @@ int ovl_scan(struct lam_stack *s, uint16_t layer, int dirfd, const char *name,
 	     struct ovl_xattrs *ret);
 ssize_t ovl_get(struct lam_stack *s, int dirfd, const char *name, const char *attr, void *value,
 		size_t size);
-int ovl_set(struct lam_stack *s, int dirfd, const char *name, const char *attr,
-	    const void *value, size_t size);
+int ovl_set(struct lam_stack *s, int dirfd, const char *name, const char *attr, const void *value,
+	    size_t size);
 int ovl_remove(struct lam_stack *s, int dirfd, const char *name, const char *attr);
 int ovl_get_redirect(struct lam_stack *s, int dirfd, const char *name, char **ret);
 int ovl_get_origin(struct lam_stack *s, int dirfd, const char *name, struct fh *ret);
 
 /* lookup.c */
 struct found {
-	uint32_t type;			/* S_IFMT; 0: nothing is visible */
-	uint16_t layer;			/* of the topmost */
-	bool upper_whiteout;		/* upper hides the name with a whiteout that is a file */
-	bool upper_dot_wh;		/* ... with `.wh.NAME` */
-	bool upper_dead_file;		/* ... with an xattr whiteout */
-	struct statx st;		/* of the topmost */
+	uint32_t type;	      /* S_IFMT; 0: nothing is visible */
+	uint16_t layer;	      /* of the topmost */
+	bool upper_whiteout;  /* upper hides the name with a whiteout that is a file */
+	bool upper_dot_wh;    /* ... with `.wh.NAME` */
+	bool upper_dead_file; /* ... with an xattr whiteout */
+	struct statx st;      /* of the topmost */
 	/* Directories. */
 	struct rdir *upper;
 	struct rdir **lower;
 	uint16_t n_lower, cap_lower;
-	uint64_t bottom_ino;		/* of the lowest part, which gives the identity */
+	uint64_t bottom_ino; /* of the lowest part, which gives the identity */
 	dev_t bottom_dev;
-	uint32_t bottom_birth;		/* generation by its birth */
+	uint32_t bottom_birth; /* generation by its birth */
 	bool have_bottom;
-	bool opaque;			/* upper part hides what is below */
+	bool opaque; /* upper part hides what is below */
 	bool has_redirect;
 	/* Others. */
 	bool origin_known;
@@ -431,9 +437,9 @@ struct found {
 	struct rdir *data_dir;
 	char *data_name, *data_path;
 	uint32_t generation;
-	char *index_name;		/* found through the index: the entry's name */
+	char *index_name; /* found through the index: the entry's name */
 	bool indexed, index_only;
-	struct statx lower_st;		/* of the lower inode behind an index entry */
+	struct statx lower_st; /* of the lower inode behind an index entry */
 	int32_t nlink_adjust;
 	bool lower_links, by_name;
 };
@@ -539,7 +545,8 @@ int work_replace(struct lam_stack *s, int dirfd, const char *name, char temp[32]
 /* Make a whiteout under NAME itself one of the kind `.wh.NAME`. */
 int work_whiteout_to_dot(struct lam_stack *s, int dirfd, const char *name);
 /* Move a name out of sight: kept as an orphan of node N, which is in use. */
-int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name, bool leave_whiteout);
+int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name,
+		bool leave_whiteout);
 void work_orphan_name(uint64_t id, char out[32]);
 int work_orphan_drop(struct lam_stack *s, struct node *n);
 /* Remove a temporary file or directory with what is in it. */
@@ -549,7 +556,7 @@ bool stack_in_use(struct lam_stack *s, uint64_t id);
 /* create.c */
 struct newobj {
 	uint32_t mode, major, minor;
-	const char *target;		/* symlinks */
+	const char *target; /* symlinks */
 	const struct lam_call *call;
 };
 int create_in(struct lam_stack *s, struct node *d, const char *name, const struct newobj *o,
@@ -559,13 +566,13 @@ int create_in(struct lam_stack *s, struct node *d, const char *name, const struc
 /* A name about to go. */
 struct drop {
 	struct node *n;
-	bool in_upper;			/* the name is in upper */
-	bool lower_positive;		/* a lower layer shows the name: a whiteout is needed */
-	bool in_use;			/* some client refers to the object */
-	bool last;			/* no name will be left */
-	uint32_t names;			/* visible ones before; not for directories */
-	uint32_t upper_nlink;		/* of an indexed inode whose name is only below; else 0 */
-	char key[INDEX_NAME_MAX + 1];	/* of the index, where it has to be told; "" otherwise */
+	bool in_upper;		      /* the name is in upper */
+	bool lower_positive;	      /* a lower layer shows the name: a whiteout is needed */
+	bool in_use;		      /* some client refers to the object */
+	bool last;		      /* no name will be left */
+	uint32_t names;		      /* visible ones before; not for directories */
+	uint32_t upper_nlink;	      /* of an indexed inode whose name is only below; else 0 */
+	char key[INDEX_NAME_MAX + 1]; /* of the index, where it has to be told; "" otherwise */
 };
 int drop_begin(struct lam_stack *s, struct node *d, const char *name, const struct found *f,
 	       struct node *n, struct drop *ret);
@@ -582,12 +589,13 @@ int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, struct dr
 int rename_set_redirect(struct lam_stack *s, struct node *n, bool same_parent);
 
 /* perm.c */
-int perm_to_outside(struct lam_stack *s, uint32_t uid, uint32_t gid, uint32_t *ruid, uint32_t *rgid);
+int perm_to_outside(struct lam_stack *s, uint32_t uid, uint32_t gid, uint32_t *ruid,
+		    uint32_t *rgid);
 /* Change the owner in the layer; what the server may not change and nobody is shown stays as it is. */
 int perm_chown(struct lam_stack *s, int fd, const char *name, uint32_t uid, uint32_t gid);
 /* Set or remove an attribute of an object of ours whose mode forbids it to an ordinary user. */
-int perm_setxattr(struct lam_stack *s, int fd, const char *name, const char *attr, const void *value,
-		  size_t size, int flags);
+int perm_setxattr(struct lam_stack *s, int fd, const char *name, const char *attr,
+		  const void *value, size_t size, int flags);
 int perm_removexattr(struct lam_stack *s, int fd, const char *name, const char *attr);
 /* Who owns what CALL makes. */
 void perm_creator(struct lam_stack *s, const struct lam_call *call, uint32_t *ruid, uint32_t *rgid);
@@ -595,7 +603,8 @@ void perm_to_inside(struct lam_stack *s, struct lam_attr *attr);
 int perm_override_apply(struct lam_stack *s, uint16_t layer, int dirfd, const char *name,
 			struct lam_attr *attr);
 void perm_probe_layer(struct lam_stack *s, uint16_t layer);
-int perm_override_store(struct lam_stack *s, int dirfd, const char *name, const struct lam_attr *attr);
+int perm_override_store(struct lam_stack *s, int dirfd, const char *name,
+			const struct lam_attr *attr);
 int perm_acl_map(struct lam_stack *s, void *value, size_t size, bool to_outside);
 void perm_thread_init(void);
 

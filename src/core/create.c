@@ -13,12 +13,12 @@ struct creation {
 	struct node *d;
 	const char *name;
 	const struct newobj *o;
-	struct found f;			/* what was at the name */
-	struct fdent *dir;		/* upper part of D */
-	uint32_t uid, gid;		/* in the layer's terms */
-	int fd;				/* of a new regular file */
+	struct found f;	   /* what was at the name */
+	struct fdent *dir; /* upper part of D */
+	uint32_t uid, gid; /* in the layer's terms */
+	int fd;		   /* of a new regular file */
 	bool override;
-	bool entered;			/* acting as the caller */
+	bool entered; /* acting as the caller */
 };
 
 /* Act as the caller for one creation, so that owner, group and mode are right from the start. */
@@ -87,7 +87,9 @@ static int make(struct creation *c, int dirfd, const char *name)
 	leave(c);
 	if (r == 0 && c->override) {
 		struct lam_attr a = { .mode = c->o->mode & ~(c->o->call->cred.umask & 0777u),
-				      .uid = c->uid, .gid = c->gid, .rdev_major = c->o->major,
+				      .uid = c->uid,
+				      .gid = c->gid,
+				      .rdev_major = c->o->major,
 				      .rdev_minor = c->o->minor };
 
 		r = perm_override_store(c->s, dirfd, name, &a);
@@ -187,7 +189,7 @@ static int create_over(struct creation *c)
 	char temp[32];
 	int r;
 
-	if (dir && !s->upper_xattr) {	/* no attribute can make it opaque: `.wh.NAME` does */
+	if (dir && !s->upper_xattr) { /* no attribute can make it opaque: `.wh.NAME` does */
 		r = work_whiteout_to_dot(s, c->dir->fd, c->name);
 		c->f.upper_dot_wh = true;
 		return r < 0 ? r : create_here(c);
@@ -200,7 +202,8 @@ static int create_over(struct creation *c)
 		if (r == 0)
 			r = work_replace(s, c->dir->fd, c->name, temp);
 		if (r == 0)
-			(void)sys_unlink(s->work_fd, temp);	/* the whiteout; else at the next mount */
+			(void)sys_unlink(s->work_fd,
+					 temp); /* the whiteout; else at the next mount */
 	} else {
 		r = sys_rename(s->work_fd, temp, c->dir->fd, c->name, 0);
 	}
@@ -234,7 +237,7 @@ static int try_create(struct creation *c)
 	r = create_here(c);
 	if (r != -EEXIST)
 		return r;
-	r = lookup_locked(c->s, c->d, c->name, &c->f);	/* a whiteout that we did not expect? */
+	r = lookup_locked(c->s, c->d, c->name, &c->f); /* a whiteout that we did not expect? */
 	if (r < 0)
 		return r;
 	return c->f.upper_whiteout || c->f.upper_dead_file ? create_over(c) : -EEXIST;
@@ -314,8 +317,8 @@ int create_in(struct lam_stack *s, struct node *d, const char *name, const struc
 	return r;
 }
 
-static int create_by_id(struct lam_stack *s, uint64_t parent, const char *name, const struct newobj *o,
-			struct lam_entry *ret)
+static int create_by_id(struct lam_stack *s, uint64_t parent, const char *name,
+			const struct newobj *o, struct lam_entry *ret)
 {
 	HELD(d, s);
 	int r = node_get_dir(s, parent, &d.n);
@@ -334,7 +337,7 @@ int lam_mknod(struct lam_stack *s, const struct lam_call *call, uint64_t parent,
 	switch (o.mode & S_IFMT) {
 	case S_IFCHR:
 		if (!major && !minor)
-			return -EPERM;	/* would be a whiteout */
+			return -EPERM; /* would be a whiteout */
 		break;
 	case S_IFREG:
 	case S_IFBLK:
@@ -395,7 +398,7 @@ static int tmpfile_adopt(struct lam_stack *s, struct node *d, int fd, struct lam
 	n->generation = fsys_generation(s, fs, fd, "", NULL);
 	mutex_unlock(&n->lock);
 	atomic_fetch_add(&s->stat_orphans, 1);
-	f.st.stx_nlink = 1;	/* as the orphan area's name makes it; 0 is shown */
+	f.st.stx_nlink = 1; /* as the orphan area's name makes it; 0 is shown */
 	(void)d;
 	r = attr_of_node(s, n, &f.st, &entry.attr);
 	entry.generation = n->generation;
@@ -435,7 +438,8 @@ int lam_tmpfile(struct lam_stack *s, const struct lam_call *call, uint64_t paren
 	}
 	fdcache_put(&s->fds, c.dir);
 	if (r == 0 && c.override) {
-		struct lam_attr a = { .mode = o.mode & ~(call->cred.umask & 0777u), .uid = c.uid,
+		struct lam_attr a = { .mode = o.mode & ~(call->cred.umask & 0777u),
+				      .uid = c.uid,
 				      .gid = c.gid };
 
 		r = perm_override_store(s, fd, "", &a);

@@ -28,7 +28,8 @@ static int open_metacopy_data(struct lam_stack *s, struct node *n)
 	if (dir) {
 		fd = rdir_open(s, dir, &e);
 		if (fd == 0) {
-			fd = sys_openat(e->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
+			fd = sys_openat(e->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+					0);
 			fdcache_put(&s->fds, e);
 		}
 		rdir_put(s, dir);
@@ -89,7 +90,7 @@ static int open_data(struct lam_stack *s, struct node *n, bool write)
 
 	if (n->flags & NF_METACOPY) {
 		if (write)
-			return -EIO;	/* callers copy the data first */
+			return -EIO; /* callers copy the data first */
 		fd = open_metacopy_data(s, n);
 		if (fd < 0)
 			return fd;
@@ -100,7 +101,8 @@ static int open_data(struct lam_stack *s, struct node *n, bool write)
 		}
 		return fd;
 	}
-	if (write && n->flags & NF_PROTATTR && attr_protect(s, n, &prot) == 0 && prot & PROTATTR_APPEND)
+	if (write && n->flags & NF_PROTATTR && attr_protect(s, n, &prot) == 0 &&
+	    prot & PROTATTR_APPEND)
 		flags |= O_APPEND;
 	fd = node_open(s, n, flags);
 	if (fd == -EACCES || (fd == -EPERM && !s->privileged))
@@ -143,8 +145,8 @@ int data_fd(struct lam_stack *s, struct node *n, bool write, struct fdent **ret)
 	return 0;
 }
 
-ssize_t lam_read(struct lam_stack *s, const struct lam_call *call, uint64_t id, uint64_t off, void *buf,
-		 size_t size)
+ssize_t lam_read(struct lam_stack *s, const struct lam_call *call, uint64_t id, uint64_t off,
+		 void *buf, size_t size)
 {
 	HELD(n, s);
 	struct fdent *e;
@@ -171,8 +173,8 @@ static int kill_priv(struct lam_stack *s, const struct lam_call *call, int fd)
 }
 
 /* Make N ready to be written: permitted, copied up with its data, and open. */
-static int writable_fd(struct lam_stack *s, const struct lam_call *call, struct node *n, bool append,
-		       struct fdent **ret)
+static int writable_fd(struct lam_stack *s, const struct lam_call *call, struct node *n,
+		       bool append, struct fdent **ret)
 {
 	int r;
 
@@ -212,8 +214,8 @@ ssize_t lam_write(struct lam_stack *s, const struct lam_call *call, uint64_t id,
 	return done;
 }
 
-int lam_fallocate(struct lam_stack *s, const struct lam_call *call, uint64_t id, int mode, uint64_t off,
-		  uint64_t len)
+int lam_fallocate(struct lam_stack *s, const struct lam_call *call, uint64_t id, int mode,
+		  uint64_t off, uint64_t len)
 {
 	HELD(n, s);
 	struct fdent *e;
@@ -234,7 +236,8 @@ int lam_fallocate(struct lam_stack *s, const struct lam_call *call, uint64_t id,
 	return r;
 }
 
-int64_t lam_seek(struct lam_stack *s, const struct lam_call *call, uint64_t id, uint64_t off, int whence)
+int64_t lam_seek(struct lam_stack *s, const struct lam_call *call, uint64_t id, uint64_t off,
+		 int whence)
 {
 	HELD(n, s);
 	struct fdent *e;
@@ -256,8 +259,8 @@ int64_t lam_seek(struct lam_stack *s, const struct lam_call *call, uint64_t id, 
 	return pos;
 }
 
-ssize_t lam_copy_range(struct lam_stack *s, const struct lam_call *call, uint64_t id_in, uint64_t off_in,
-		       uint64_t id_out, uint64_t off_out, size_t len)
+ssize_t lam_copy_range(struct lam_stack *s, const struct lam_call *call, uint64_t id_in,
+		       uint64_t off_in, uint64_t id_out, uint64_t off_out, size_t len)
 {
 	HELD(in, s);
 	HELD(out, s);
@@ -323,8 +326,8 @@ int lam_syncfs(struct lam_stack *s)
 	return sys_syncfs(s->layers[LAYER_UPPER].fd);
 }
 
-int lam_backing(struct lam_stack *s, const struct lam_call *call, uint64_t id, bool write, int *ret_fd,
-		bool *ret_lower)
+int lam_backing(struct lam_stack *s, const struct lam_call *call, uint64_t id, bool write,
+		int *ret_fd, bool *ret_lower)
 {
 	HELD(n, s);
 	int fd, r = node_get(s, id, &n.n);

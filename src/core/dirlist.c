@@ -213,7 +213,7 @@ int dirlist_build(struct lam_stack *s, struct node *d, bool now)
 		dir->too_big = true;
 		return 0;
 	}
-	if (r == -EACCES)	/* may be searched, not read */
+	if (r == -EACCES) /* may be searched, not read */
 		return now ? r : 0;
 	if (r < 0)
 		return r;
@@ -246,7 +246,7 @@ void dirlist_drop_last(struct lam_stack *s, struct node *d)
 {
 	struct listing *l;
 
-	mutex_lock(&s->listings_lock);	/* against shrink(), the only one who may still know it */
+	mutex_lock(&s->listings_lock); /* against shrink(), the only one who may still know it */
 	l = d->dir->listing;
 	if (l) {
 		TAILQ_REMOVE(&s->listings, l, lru);
@@ -288,7 +288,8 @@ static struct lentry *change_add(struct lam_stack *s, struct node *d, const char
 	return e;
 }
 
-void dirlist_note_upper(struct lam_stack *s, struct node *d, const char *name, uint32_t mode, bool stop)
+void dirlist_note_upper(struct lam_stack *s, struct node *d, const char *name, uint32_t mode,
+			bool stop)
 {
 	struct lentry *e;
 

@@ -105,7 +105,7 @@ struct fdent *fdcache_add(struct fdcache *c, struct fdent **owner, int fd, bool 
 	if (old) {
 		detach_locked(c, old);
 		if (old->pins)
-			old = NULL;	/* its last user frees it */
+			old = NULL; /* its last user frees it */
 	}
 	*owner = e;
 	TAILQ_INSERT_HEAD(&c->list, e, lru);

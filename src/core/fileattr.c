@@ -49,8 +49,12 @@ int lam_get_fileattr(struct lam_stack *s, const struct lam_call *call, uint64_t 
 		x.fsx_xflags |= FS_XFLAG_IMMUTABLE;
 	}
 	*ret = (struct lam_fileattr){
-		.flags = flags, .xflags = x.fsx_xflags, .extsize = x.fsx_extsize,
-		.nextents = x.fsx_nextents, .projid = x.fsx_projid, .cowextsize = x.fsx_cowextsize,
+		.flags = flags,
+		.xflags = x.fsx_xflags,
+		.extsize = x.fsx_extsize,
+		.nextents = x.fsx_nextents,
+		.projid = x.fsx_projid,
+		.cowextsize = x.fsx_cowextsize,
 		.flags_valid = true,
 	};
 	return 0;

@@ -19,10 +19,10 @@
 /* Numbers over 56 bits of one filesystem, numbered as they are met.  They get the upper half of the
  * 56-bit space, which no such filesystem's small numbers reach. */
 struct inotable {
-	struct mutex lock;		/* RANK_LEAF */
-	uint64_t *numbers;		/* [slot] -> real number */
-	uint32_t *buckets;		/* 1 + slot */
-	uint32_t count, capacity;	/* capacity is a power of two; buckets has twice as many */
+	struct mutex lock;	  /* RANK_LEAF */
+	uint64_t *numbers;	  /* [slot] -> real number */
+	uint32_t *buckets;	  /* 1 + slot */
+	uint32_t count, capacity; /* capacity is a power of two; buckets has twice as many */
 };
 
 #define TABLE_BIT (1ull << (ID_FS_SHIFT - 1))
@@ -173,11 +173,11 @@ struct fsys *fsys_by_uuid(struct lam_stack *s, const uint8_t uuid[FH_UUID_LEN])
 static bool known_layout(uint64_t f_type)
 {
 	switch (f_type) {
-	case 0xef53:		/* ext2, ext3, ext4 */
-	case 0x58465342:	/* xfs */
-	case 0x9123683e:	/* btrfs */
+	case 0xef53:	 /* ext2, ext3, ext4 */
+	case 0x58465342: /* xfs */
+	case 0x9123683e: /* btrfs */
 	case TMPFS_TYPE:
-	case 0xf2f52010:	/* f2fs */
+	case 0xf2f52010: /* f2fs */
 		return true;
 	default:
 		return false;
@@ -236,19 +236,20 @@ static uint8_t index_for_key(struct lam_stack *s, const char *key)
 		return (uint8_t)__builtin_ctzll(~used);
 	n = sys_pread(fd, buf, sizeof(buf) - 1, 0);
 	buf[n > 0 ? n : 0] = '\0';
-	torn = n > 0 && buf[n - 1] != '\n';	/* by a crash: the next line must not go on in it */
+	torn = n > 0 && buf[n - 1] != '\n'; /* by a crash: the next line must not go on in it */
 	for (line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		char *end;
 		unsigned long i = strtoul(line, &end, 10);
 
 		if (i >= MAX_FILESYSTEMS || *end != ' ')
-			continue;	/* not a line of ours */
+			continue; /* not a line of ours */
 		if (!strcmp(end + 1, key) && !(used & 1ull << i))
 			return (uint8_t)i;
 		used |= 1ull << i;
 	}
 	if (!~(used | 1ull << MAX_FILESYSTEMS)) {
-		log_warning("workdir/lamina/filesystems is full: inode numbers may change at the next mount");
+		log_warning(
+			"workdir/lamina/filesystems is full: inode numbers may change at the next mount");
 		used = 0;
 		for (unsigned i = 0; i < s->n_filesystems; i++)
 			used |= 1ull << s->filesystems[i].index;
@@ -256,8 +257,9 @@ static uint8_t index_for_key(struct lam_stack *s, const char *key)
 	}
 	index = (uint8_t)__builtin_ctzll(~used);
 	n = snprintf(buf, sizeof(buf), "%s%u %s\n", torn ? "\n" : "", index, key);
-	if (sys_pwrite(fd, buf, (size_t)n, 0) < 0)	/* O_APPEND: goes to the end */
-		log_warning("cannot write workdir/lamina/filesystems: inode numbers may change at the next mount");
+	if (sys_pwrite(fd, buf, (size_t)n, 0) < 0) /* O_APPEND: goes to the end */
+		log_warning(
+			"cannot write workdir/lamina/filesystems: inode numbers may change at the next mount");
 	return index;
 }
 
@@ -365,7 +367,8 @@ uint32_t fsys_generation(struct lam_stack *s, struct fsys *fs, int fd, const cha
 		return 0;
 	if (!ret)
 		ret = &h;
-	if (fs->opaque_handles || fid_inode(ret->type, ret->fid, ret->len, fs->tmpfs, &ino, &generation) < 0)
+	if (fs->opaque_handles ||
+	    fid_inode(ret->type, ret->fid, ret->len, fs->tmpfs, &ino, &generation) < 0)
 		return 0;
 	return generation;
 }

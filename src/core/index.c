@@ -28,7 +28,7 @@ int index_stat(struct lam_stack *s, const char *name, struct statx *st)
 {
 	int r = sys_statx(s->index_fd, name, st);
 
-	if (r == -ENOENT || r == -ENAMETOOLONG)	/* a handle too long to have an entry */
+	if (r == -ENOENT || r == -ENAMETOOLONG) /* a handle too long to have an entry */
 		return 0;
 	return r < 0 ? r : 1;
 }
@@ -109,7 +109,7 @@ int index_node_nlink(struct lam_stack *s, struct node *n, const struct statx *st
 	if (n->extra && n->extra->index_name)
 		strcpy(key, n->extra->index_name);
 	mutex_unlock(&n->lock);
-	*ret = st->stx_nlink > 1 ? st->stx_nlink - 1 : 1;	/* less the index's own link */
+	*ret = st->stx_nlink > 1 ? st->stx_nlink - 1 : 1; /* less the index's own link */
 	if (!key[0])
 		return 0;
 	len = ovl_get(s, s->index_fd, key, "nlink", value, sizeof(value));
@@ -169,7 +169,7 @@ int index_write_nlink_lower(struct lam_stack *s, struct node *n, const char *key
 
 	(void)n;
 	if (origin_nlink(s, key, &lower) < 0)
-		return 0;	/* the later write is enough but for a crash between */
+		return 0; /* the later write is enough but for a crash between */
 	d.diff = (int32_t)((int64_t)visible - lower);
 	len = nlink_encode(&d, value);
 	return ovl_set(s, s->index_fd, key, "nlink", value, len);
@@ -248,7 +248,8 @@ int index_remove(struct lam_stack *s, struct node *n)
 		r = work_orphan(s, n, s->index_fd, key, s->nfs_export);
 		return r;
 	}
-	return s->nfs_export ? work_whiteout_over(s, s->index_fd, key) : sys_unlink(s->index_fd, key);
+	return s->nfs_export ? work_whiteout_over(s, s->index_fd, key)
+			     : sys_unlink(s->index_fd, key);
 }
 
 /* With nfs_export: the index tells which upper directory a lower one became.  After the directory is in

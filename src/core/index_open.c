@@ -28,12 +28,14 @@ static int quarantine(struct scan *sc, const char *name, const char *why)
 	struct lam_stack *s = sc->s;
 	int r;
 
-	log_warning("index entry %s %s: moved to lamina/stray in the work directory", QUOTE(name), why);
+	log_warning("index entry %s %s: moved to lamina/stray in the work directory", QUOTE(name),
+		    why);
 	if (sc->stray_fd < 0) {
 		r = sys_mkdir(s->own_fd, "stray", 0700);
 		if (r < 0 && r != -EEXIST)
 			return r;
-		sc->stray_fd = sys_openat(s->own_fd, "stray", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+		sc->stray_fd = sys_openat(s->own_fd, "stray", O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
+					  0);
 		if (sc->stray_fd < 0)
 			return sc->stray_fd;
 	}
@@ -53,7 +55,7 @@ static int origin_alive(struct lam_stack *s, const struct fh *fh)
 		return 0;
 	fs = fsys_by_uuid(s, v.uuid);
 	if (!fs || !fs->can_decode || v.fid_len > sizeof(h.fid))
-		return 1;	/* cannot be told: left alone */
+		return 1; /* cannot be told: left alone */
 	h.type = v.type;
 	h.len = (unsigned)v.fid_len;
 	memcpy(h.fid, v.fid, v.fid_len);
@@ -80,7 +82,8 @@ static int check_file(struct scan *sc, const struct sys_dirent *de, const struct
 	if (r < 0)
 		return r;
 	if (r == 0 && st->stx_nlink == 1) {
-		log_warning("index entry %s is of an object that is gone: removed", QUOTE(de->name));
+		log_warning("index entry %s is of an object that is gone: removed",
+			    QUOTE(de->name));
 		return remove_entry(sc, de);
 	}
 	if (r == 0 || st->stx_nlink > 1)
@@ -108,7 +111,7 @@ static int scan_entry(void *ctx, const struct sys_dirent *de)
 	struct fh fh;
 	int r;
 
-	if (de->name[0] == '#')		/* a temporary name of the kernel's */
+	if (de->name[0] == '#') /* a temporary name of the kernel's */
 		return remove_entry(sc, de);
 	r = index_name_decode(de->name, &fh);
 	if (r < 0)
@@ -141,8 +144,9 @@ static int bind(struct lam_stack *s)
 		if (fh_equal(&mine, &stored))
 			return 0;
 	}
-	log_error("the index in the work directory belongs to another upper layer: use a work directory of "
-		  "its own, or remove 'index' in it");
+	log_error(
+		"the index in the work directory belongs to another upper layer: use a work directory of "
+		"its own, or remove 'index' in it");
 	return -ESTALE;
 }
 
@@ -163,7 +167,8 @@ static int bind_root(struct lam_stack *s)
 	if (r < 0)
 		return r;
 	if (!fh_equal(&mine, &stored))
-		log_info("the topmost lower layer is not the one that upper was made over: going on");
+		log_info(
+			"the topmost lower layer is not the one that upper was made over: going on");
 	return 0;
 }
 
@@ -180,13 +185,14 @@ int index_open(struct lam_stack *s)
 	int r;
 
 	if (!s->layers[LAYER_UPPER].fs->can_encode)
-		return 0;	/* no handles, no index: hard links break on copy-up, as documented */
+		return 0; /* no handles, no index: hard links break on copy-up, as documented */
 	r = sys_mkdir(s->base_fd, "index", s->privileged ? 0 : 0700);
 	if (r < 0 && r != -EEXIST)
 		return r;
 	s->index_fd = sys_openat(s->base_fd, "index", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (s->index_fd == -EACCES && !sys_chmod(s->base_fd, "index", 0700))
-		s->index_fd = sys_openat(s->base_fd, "index", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+		s->index_fd = sys_openat(s->base_fd, "index", O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
+					 0);
 	if (s->index_fd < 0) {
 		r = s->index_fd;
 		s->index_fd = -1;

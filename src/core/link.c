@@ -5,7 +5,8 @@
 #include <errno.h>
 
 /* Link the upper inode of N into the directory behind FD as NAME, over a whiteout if there is one. */
-static int link_inode(struct lam_stack *s, struct node *n, int dirfd, const char *name, bool whiteout)
+static int link_inode(struct lam_stack *s, struct node *n, int dirfd, const char *name,
+		      bool whiteout)
 {
 	CLEANUP_CLOSE int fd = node_open(s, n, O_PATH);
 	char temp[32];
@@ -59,7 +60,7 @@ static int link_locked(struct lam_stack *s, struct node *n, struct node *d, cons
 	found_done(s, &f);
 	if (r < 0)
 		return r;
-	if (orphan) {		/* O_TMPFILE gets its first name */
+	if (orphan) { /* O_TMPFILE gets its first name */
 		(void)work_orphan_drop(s, n);
 		n->flags &= (uint16_t)~NF_DEAD;
 	}

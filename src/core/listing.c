@@ -11,7 +11,8 @@
 #define CHUNK 8192u
 #define HASH_BITS 62
 
-_Static_assert((sizeof(struct lentry) + LAM_NAME_MAX + 8) / 8 < 40, "struct listing has room for every size");
+_Static_assert((sizeof(struct lentry) + LAM_NAME_MAX + 8) / 8 < 40,
+	       "struct listing has room for every size");
 
 struct lchunk {
 	struct lchunk *next;
@@ -53,7 +54,7 @@ uint64_t listing_hash(const char *name, size_t len)
 {
 	uint64_t h = hash_bytes(name, len) >> (64 - HASH_BITS);
 
-	return h < 3 ? h + 3 : h;	/* 0 is the start, 1 and 2 are "." and ".." */
+	return h < 3 ? h + 3 : h; /* 0 is the start, 1 and 2 are "." and ".." */
 }
 
 static struct lentry **bucket(const struct listing *l, uint64_t hash)

@@ -40,29 +40,31 @@ struct walk {
 	struct lam_stack *s;
 	struct node *d;
 	struct found *f;
-	char *path;			/* the name to look for below, or an absolute path; owned */
-	bool absolute;			/* PATH starts at the roots of the layers */
-	size_t prefix;			/* bytes of PATH before the part that is looked at */
-	bool redirected;		/* PATH is not the name asked for */
+	char *path;	 /* the name to look for below, or an absolute path; owned */
+	bool absolute;	 /* PATH starts at the roots of the layers */
+	size_t prefix;	 /* bytes of PATH before the part that is looked at */
+	bool redirected; /* PATH is not the name asked for */
 	bool stop;
-	bool want_data;			/* the object is found; its data is still looked for */
-	bool protattr;			/* of the directory looked at last */
-	bool upper_origin;		/* upper's directory has an origin */
-	uint16_t last_layer;		/* where the walk has come to */
+	bool want_data;	     /* the object is found; its data is still looked for */
+	bool protattr;	     /* of the directory looked at last */
+	bool upper_origin;   /* upper's directory has an origin */
+	uint16_t last_layer; /* where the walk has come to */
 };
 
 /* Whether a file is on record as one that was born where it lies and has no mark but protattr: then its
  * attributes need not be read again.  A whiteout is never on record. */
-static bool known_plain(struct lam_stack *s, uint16_t layer, const struct statx *st, bool *ret_protattr)
+static bool known_plain(struct lam_stack *s, uint16_t layer, const struct statx *st,
+			bool *ret_protattr)
 {
 	const uint16_t marked = NF_METACOPY | NF_DEAD | NF_INDEXED | NF_ORIGIN | NF_BY_NAME;
 	struct fsys *fs = s->watch_lower ? NULL : fsys_by_dev(s, statx_dev(st));
-	struct node *n = fs ? node_find(s, id_make(s, fs, st->stx_ino, layer == LAYER_UPPER)) : NULL;
+	struct node *n = fs ? node_find(s, id_make(s, fs, st->stx_ino, layer == LAYER_UPPER))
+			    : NULL;
 	bool plain;
 
 	if (!n)
 		return false;
-	mutex_lock(&n->lock);	/* another thread may be filling it */
+	mutex_lock(&n->lock); /* another thread may be filling it */
 	plain = n->type == S_IFREG >> 12 && n->layer == layer && n->real_ino == st->stx_ino &&
 		!(n->flags & marked);
 	*ret_protattr = n->flags & NF_PROTATTR;
@@ -128,7 +130,8 @@ static int take_redirect(struct walk *w, int dirfd, const char *name, const char
 
 	/* Data-only layers are named by redirects even where others are not followed. */
 	if (!w->s->redirect_follow && !(w->want_data && w->s->n_data)) {
-		log_warning("refusing to follow the redirect of %s (redirect_dir=nofollow)", QUOTE(name));
+		log_warning("refusing to follow the redirect of %s (redirect_dir=nofollow)",
+			    QUOTE(name));
 		return -EPERM;
 	}
 	r = ovl_get_redirect(w->s, dirfd, name, &redirect);
@@ -178,7 +181,7 @@ static int take_dir_marks(struct walk *w, struct rdir *r, int parent_fd, const c
 	int res;
 
 	*ret_impure = *ret_origin = false;
-	if (r->layer == s->n_lower)	/* nothing is below: marks say nothing */
+	if (r->layer == s->n_lower) /* nothing is below: marks say nothing */
 		return 0;
 	res = ovl_scan(s, r->layer, parent_fd, name, &x);
 	if (res < 0)
@@ -290,11 +293,12 @@ int lookup_origin(struct lam_stack *s, const struct fh *fh, struct found *f)
 	if (r < 0)
 		return -ENODATA;
 	fs = fsys_by_uuid(s, v.uuid);
-	if (!fs || v.path_upper || v.type != fs->handle_type || v.fid_len > sizeof(f->origin_handle.fid))
+	if (!fs || v.path_upper || v.type != fs->handle_type ||
+	    v.fid_len > sizeof(f->origin_handle.fid))
 		return -ENODATA;
-	r = fs->opaque_handles
-		    ? origin_by_decoding(fs, &v, &f->origin_ino)
-		    : fid_inode(v.type, v.fid, v.fid_len, fs->tmpfs, &f->origin_ino, &f->origin_generation);
+	r = fs->opaque_handles ? origin_by_decoding(fs, &v, &f->origin_ino)
+			       : fid_inode(v.type, v.fid, v.fid_len, fs->tmpfs, &f->origin_ino,
+					   &f->origin_generation);
 	if (r < 0)
 		return -ENODATA;
 	f->origin_fs = fs;
@@ -339,7 +343,8 @@ static int origin_by_name(struct walk *w, const char *name, const struct fh *ori
 }
 
 /* Origin, index and nlink of an upper file. */
-static int take_upper_origin(struct walk *w, int dirfd, const char *name, const struct ovl_xattrs *x)
+static int take_upper_origin(struct walk *w, int dirfd, const char *name,
+			     const struct ovl_xattrs *x)
 {
 	struct lam_stack *s = w->s;
 	struct found *f = w->f;
@@ -387,7 +392,7 @@ static int take_file(struct walk *w, struct rdir *parent, int dirfd, const char 
 	bool upper = parent->layer == LAYER_UPPER;
 	int r;
 
-	if (f->type && !w->want_data) {		/* below a directory */
+	if (f->type && !w->want_data) { /* below a directory */
 		w->stop = true;
 		return 0;
 	}
@@ -419,7 +424,8 @@ static int take_file(struct walk *w, struct rdir *parent, int dirfd, const char 
 			return 0;
 		}
 		if (!s->metacopy_read && !(s->n_data && !upper)) {
-			log_warning("refusing to follow the metacopy file %s (metacopy=off)", QUOTE(name));
+			log_warning("refusing to follow the metacopy file %s (metacopy=off)",
+				    QUOTE(name));
 			return -EPERM;
 		}
 		w->want_data = true;
@@ -439,7 +445,7 @@ static int look(struct walk *w, struct rdir *parent, const char *name)
 	int r;
 
 	w->last_layer = parent->layer;
-	if (strlen(name) > LAM_NAME_MAX)	/* of a redirect; some filesystems have longer names */
+	if (strlen(name) > LAM_NAME_MAX) /* of a redirect; some filesystems have longer names */
 		return 0;
 	r = rdir_open(s, parent, &e);
 	if (r < 0)
@@ -488,7 +494,7 @@ static int pass(struct walk *w, struct rdir *at, const char *name, const char *r
 		r = has_dot_wh(s, at, e->fd, name);
 		w->stop |= r > 0;
 	} else if (r == 0 && !S_ISDIR(st.stx_mode)) {
-		w->stop = true;		/* a whiteout, or something that hides a directory */
+		w->stop = true; /* a whiteout, or something that hides a directory */
 	} else if (r == 0 && is_own_root(s, statx_dev(&st), st.stx_ino)) {
 		r = -ELOOP;
 	} else if (r == 0) {
@@ -526,7 +532,7 @@ static int look_path(struct walk *w, uint16_t layer)
 		memcpy(name, part, part_len);
 		name[part_len] = '\0';
 		rest = part + part_len;
-		w->prefix = strlen(w->path) - strlen(part);	/* an earlier part may be redirected */
+		w->prefix = strlen(w->path) - strlen(part); /* an earlier part may be redirected */
 		while (*rest == '/')
 			rest++;
 		if (!*rest) {
@@ -641,7 +647,7 @@ static int finish_index(struct walk *w, const char *name)
 	if (r <= 0)
 		return r < 0 ? r : links_adjust_load(s, key, &f->nlink_adjust);
 	if ((st.stx_mode & S_IFMT) != f->type)
-		return 0;	/* a whiteout over something that is there again, or junk */
+		return 0; /* a whiteout over something that is there again, or junk */
 	f->index_name = strdup(key);
 	if (!f->index_name)
 		return -ENOMEM;

@@ -54,7 +54,8 @@ static struct fsys *fs_of(struct lam_stack *s, const struct statx *st, uint16_t 
 
 /* Without an index a lower hard link is broken when it is copied up: each of its names is an object of
  * its own from the start, numbered by where it is. */
-static uint64_t id_of_name(struct lam_stack *s, struct fsys *fs, const struct node *d, const char *name)
+static uint64_t id_of_name(struct lam_stack *s, struct fsys *fs, const struct node *d,
+			   const char *name)
 {
 	uint64_t key = hash_u64(d->id) ^ hash_bytes(name, strlen(name));
 
@@ -87,11 +88,12 @@ static uint64_t id_of(struct lam_stack *s, const struct node *d, const char *nam
 /* The generation of a lower inode that is known by its handle: a copied-up object's origin. */
 static uint32_t birth_by_handle(const struct found *f)
 {
-	CLEANUP_CLOSE int fd = sys_open_by_handle(f->origin_fs->mount_fd, &f->origin_handle, O_PATH);
+	CLEANUP_CLOSE int fd = sys_open_by_handle(f->origin_fs->mount_fd, &f->origin_handle,
+						  O_PATH);
 	struct statx st;
 
 	if (fd < 0 || sys_statx(fd, "", &st) < 0)
-		return 0;	/* gone from below: nobody has a handle of it either */
+		return 0; /* gone from below: nobody has a handle of it either */
 	return birth_generation(&st);
 }
 
@@ -116,7 +118,8 @@ static uint32_t generation_below(struct lam_stack *s, struct node *d, const char
 /* Lower objects get theirs from the birth time where there is one, which costs nothing: below, no number is
  * used again while we look.  In upper one may be, within a tick of the clock, so it has to be the inode's
  * own. */
-static uint32_t generation_of(struct lam_stack *s, struct node *d, const char *name, struct found *f)
+static uint32_t generation_of(struct lam_stack *s, struct node *d, const char *name,
+			      struct found *f)
 {
 	bool dir = S_ISDIR(f->type);
 	struct fsys *fs;
@@ -216,8 +219,9 @@ static int refresh_node(struct lam_stack *s, struct node *n, struct found *f)
 
 		/* Lower layers do not change: another stack is another directory, which shares only its
 		 * lowest part with this one (a redirect in a lower layer to what is still visible). */
-		if (f->n_lower && n->dir->n_lower && (f->lower[0]->ino != n->dir->lower[0]->ino ||
-						      f->lower[0]->layer != n->dir->lower[0]->layer))
+		if (f->n_lower && n->dir->n_lower &&
+		    (f->lower[0]->ino != n->dir->lower[0]->ino ||
+		     f->lower[0]->layer != n->dir->lower[0]->layer))
 			return 1;
 		mutex_lock(&n->lock);
 		upper = n->dir->upper;
@@ -255,14 +259,17 @@ static int refresh_node(struct lam_stack *s, struct node *n, struct found *f)
 }
 
 /* The id of what shares its origin with another object. */
-static uint64_t id_of_other(struct lam_stack *s, const struct node *d, const char *name, struct found *f)
+static uint64_t id_of_other(struct lam_stack *s, const struct node *d, const char *name,
+			    struct found *f)
 {
-	log_info("%s has the same origin as another object: it gets an inode of its own", QUOTE(name));
+	log_info("%s has the same origin as another object: it gets an inode of its own",
+		 QUOTE(name));
 	if (f->n_lower && !f->upper) {
 		f->by_name = true;
 		return id_of_name(s, s->layers[f->lower[0]->layer].fs, d, name);
 	}
-	return id_make(s, s->layers[LAYER_UPPER].fs, f->upper ? f->upper->ino : f->st.stx_ino, true);
+	return id_make(s, s->layers[LAYER_UPPER].fs, f->upper ? f->upper->ino : f->st.stx_ino,
+		       true);
 }
 
 int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, struct found *f,
@@ -277,7 +284,7 @@ int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, st
 	if (!id)
 		return -EMFILE;
 	n = node_find(s, id);
-	if (n && n->flags & NF_DEAD && !(n->flags & NF_ORPHAN)) {	/* its number is used again */
+	if (n && n->flags & NF_DEAD && !(n->flags & NF_ORPHAN)) { /* its number is used again */
 		node_retire(s, n);
 		node_put(s, n);
 		n = NULL;
@@ -285,7 +292,7 @@ int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, st
 	if (n && n->type != f->type >> 12) {
 		node_put(s, n);
 		n = NULL;
-		if (f->origin_known) {	/* the origin's number was used again: no claim to it */
+		if (f->origin_known) { /* the origin's number was used again: no claim to it */
 			f->origin_known = false;
 			id = id_of(s, d, name, f);
 			if (!id)
@@ -306,7 +313,7 @@ int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, st
 	if (!n) {
 		generation = generation_of(s, d, name, f);
 		n = node_obtain(s, id, f->type, &is_new);
-		if (n && n->type != f->type >> 12) {	/* of an object that went behind our back */
+		if (n && n->type != f->type >> 12) { /* of an object that went behind our back */
 			node_put(s, n);
 			n = node_fresh(s, id, f->type, &is_new);
 		}
@@ -339,7 +346,7 @@ static int entry_of(struct lam_stack *s, struct node *n, const struct statx *st,
 	struct statx own;
 	int r;
 
-	if (st->stx_ino != n->real_ino) {	/* copied up while we looked */
+	if (st->stx_ino != n->real_ino) { /* copied up while we looked */
 		r = node_statx(s, n, &own);
 		if (r < 0)
 			return r;
@@ -353,8 +360,8 @@ static int entry_of(struct lam_stack *s, struct node *n, const struct statx *st,
 	return 0;
 }
 
-int lookup_entry_locked(struct lam_stack *s, struct node *d, const char *name, struct lam_entry *ret,
-			struct node **ret_node)
+int lookup_entry_locked(struct lam_stack *s, struct node *d, const char *name,
+			struct lam_entry *ret, struct node **ret_node)
 {
 	struct found f = { 0 };
 	struct node *n = NULL;
@@ -401,7 +408,8 @@ static int node_entry(struct lam_stack *s, struct node *n, struct lam_entry *ret
 	return r;
 }
 
-int lam_resolve(struct lam_stack *s, const struct lam_call *call, uint64_t id, struct lam_entry *ret)
+int lam_resolve(struct lam_stack *s, const struct lam_call *call, uint64_t id,
+		struct lam_entry *ret)
 {
 	HELD(n, s);
 	int r = node_get(s, id, &n.n);

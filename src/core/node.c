@@ -114,7 +114,7 @@ void nodes_destroy(struct lam_stack *s)
 
 			for (n = sh->buckets[b]; n; n = next) {
 				next = n->next;
-				(void)node_free(s, n);	/* the parent is in the table as well */
+				(void)node_free(s, n); /* the parent is in the table as well */
 			}
 		}
 		free(sh->buckets);
@@ -158,7 +158,7 @@ static void grow_locked(struct node_shard *sh)
 	struct node **buckets = calloc((size_t)mask + 1, sizeof(*buckets));
 
 	if (!buckets)
-		return;		/* longer chains, nothing worse */
+		return; /* longer chains, nothing worse */
 	for (uint32_t b = 0; b <= sh->mask; b++) {
 		struct node *n, *next;
 
@@ -301,7 +301,7 @@ static void give_back(struct lam_stack *s)
 		return;
 	atomic_store(&s->forgotten, 0);
 #ifdef __GLIBC__
-	(void)malloc_trim(0);	/* whether there was anything does not matter */
+	(void)malloc_trim(0); /* whether there was anything does not matter */
 #endif
 }
 
@@ -331,7 +331,7 @@ void lam_forget(struct lam_stack *s, uint64_t id)
 		return;
 	}
 	if (n->flags & (NF_ORPHAN | NF_TMPFILE))
-		(void)work_orphan_drop(s, n);	/* what is left over goes at the next mount */
+		(void)work_orphan_drop(s, n); /* what is left over goes at the next mount */
 	node_put(s, n);
 	forget_chain(s, id, true);
 }
@@ -400,7 +400,7 @@ void nodes_check(struct lam_stack *s)
 	if (atomic_load_explicit(&s->stat_nodes, memory_order_relaxed) < due)
 		return;
 	if (!atomic_compare_exchange_strong(&s->sweep_at, &due, UINT64_MAX))
-		return;		/* another thread does it */
+		return; /* another thread does it */
 	sweep(s);
 	n = atomic_load(&s->stat_nodes);
 	if (n < s->node_limit)

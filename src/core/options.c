@@ -26,7 +26,7 @@ struct lam_options {
 	/* How the layers were given: the kernel does not let `lowerdir+` follow `lowerdir`. */
 	bool lowerdir_seen;
 	char *upper, *work;
-	bool squash_root, squash_uid, squash_gid;	/* as given */
+	bool squash_root, squash_uid, squash_gid; /* as given */
 	uint32_t to_uid, to_gid;
 	char error[320];
 };

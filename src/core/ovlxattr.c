@@ -108,7 +108,7 @@ int ovl_scan(struct lam_stack *s, uint16_t layer, int dirfd, const char *name,
 
 	n = sys_listxattr(dirfd, name, small, sizeof(small));
 	if (n == -ERANGE) {
-		big = malloc(65536);	/* XATTR_LIST_MAX */
+		big = malloc(65536); /* XATTR_LIST_MAX */
 		if (!big)
 			return -ENOMEM;
 		n = sys_listxattr(dirfd, name, big, 65536);
@@ -125,7 +125,7 @@ int ovl_scan(struct lam_stack *s, uint16_t layer, int dirfd, const char *name,
 
 static const char *full_name(const struct lam_stack *s, const char *attr, char out[64])
 {
-	(void)snprintf(out, 64, "%s%s", prefix_in_use(s), attr);	/* attrs are our own, short */
+	(void)snprintf(out, 64, "%s%s", prefix_in_use(s), attr); /* attrs are our own, short */
 	return out;
 }
 
@@ -175,7 +175,8 @@ int ovl_get_redirect(struct lam_stack *s, int dirfd, const char *name, char **re
 		return n == -ERANGE ? -EIO : (int)n;
 	r = redirect_check(value, (size_t)n);
 	if (r < 0) {
-		log_warning("a redirect of %s is not valid: the object cannot be used", QUOTE(name));
+		log_warning("a redirect of %s is not valid: the object cannot be used",
+			    QUOTE(name));
 		return -EIO;
 	}
 	value[n] = '\0';
@@ -195,7 +196,7 @@ int ovl_get_origin(struct lam_stack *s, int dirfd, const char *name, struct fh *
 		return n == -ERANGE ? -ENODATA : (int)n;
 	r = fh_decode(fh.bytes, (size_t)n, &view);
 	if (r < 0)
-		return -ENODATA;	/* of unknown make: as the kernel, no origin */
+		return -ENODATA; /* of unknown make: as the kernel, no origin */
 	fh.len = (uint8_t)view.len;
 	*ret = fh;
 	return 0;

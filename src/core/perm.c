@@ -9,7 +9,8 @@
 
 #define OVERFLOW_ID 65534u
 
-static int one_outside(const struct lam_idmap *map, bool squash, uint32_t to, uint32_t id, uint32_t *ret)
+static int one_outside(const struct lam_idmap *map, bool squash, uint32_t to, uint32_t id,
+		       uint32_t *ret)
 {
 	if (id == UINT32_MAX || squash) {
 		*ret = id == UINT32_MAX ? id : to;
@@ -79,7 +80,7 @@ int perm_chown(struct lam_stack *s, int fd, const char *name, uint32_t uid, uint
 	if (r != -EPERM && r != -EINVAL && r != -EOVERFLOW)
 		return r;
 	if (r == -EINVAL)
-		r = -EOVERFLOW;	/* an id without a mapping here, as the kernel's overlayfs says it */
+		r = -EOVERFLOW; /* an id without a mapping here, as the kernel's overlayfs says it */
 	if (uid != UINT32_MAX && is_hidden(&s->uidmap, s->squash_uid, uid, s->self_uid)) {
 		uid = UINT32_MAX;
 		r = sys_chown(fd, name, uid, gid);
@@ -113,8 +114,8 @@ static int force_xattr(struct lam_stack *s, int fd, const char *name, const char
 	return r < 0 ? r : back;
 }
 
-int perm_setxattr(struct lam_stack *s, int fd, const char *name, const char *attr, const void *value,
-		  size_t size, int flags)
+int perm_setxattr(struct lam_stack *s, int fd, const char *name, const char *attr,
+		  const void *value, size_t size, int flags)
 {
 	return force_xattr(s, fd, name, attr, value ? value : "", size, flags);
 }
@@ -168,17 +169,23 @@ int perm_override_apply(struct lam_stack *s, uint16_t layer, int dirfd, const ch
 	return 0;
 }
 
-int perm_override_store(struct lam_stack *s, int dirfd, const char *name, const struct lam_attr *attr)
+int perm_override_store(struct lam_stack *s, int dirfd, const char *name,
+			const struct lam_attr *attr)
 {
-	struct override_stat o = { .uid = attr->uid, .gid = attr->gid, .mode = attr->mode & 07777u,
-				   .type = attr->mode & S_IFMT, .rdev_major = attr->rdev_major,
+	struct override_stat o = { .uid = attr->uid,
+				   .gid = attr->gid,
+				   .mode = attr->mode & 07777u,
+				   .type = attr->mode & S_IFMT,
+				   .rdev_major = attr->rdev_major,
 				   .rdev_minor = attr->rdev_minor };
 	char value[OVERRIDE_STAT_MAX];
 	size_t len = override_stat_encode(&o, value);
 	int r = perm_setxattr(s, dirfd, name, s->layers[LAYER_UPPER].override_name, value, len, 0);
 
 	/* Symlinks and other special files cannot carry user attributes: theirs stay as they are. */
-	return (r == -EPERM || r == -EOPNOTSUPP) && !S_ISREG(attr->mode) && !S_ISDIR(attr->mode) ? 0 : r;
+	return (r == -EPERM || r == -EOPNOTSUPP) && !S_ISREG(attr->mode) && !S_ISDIR(attr->mode)
+		       ? 0
+		       : r;
 }
 
 /* ---- The ids inside POSIX ACLs ---- */
@@ -202,7 +209,7 @@ int perm_acl_map(struct lam_stack *s, void *value, size_t size, bool to_outside)
 		struct acl_entry e;
 		const struct lam_idmap *map;
 
-		memcpy(&e, p + pos, sizeof(e));	/* little endian, as the kernel's attribute */
+		memcpy(&e, p + pos, sizeof(e)); /* little endian, as the kernel's attribute */
 		if (e.tag == ACL_USER_TAG)
 			map = &s->uidmap;
 		else if (e.tag == ACL_GROUP_TAG)
@@ -225,7 +232,7 @@ void perm_thread_init(void)
 	static _Thread_local bool done;
 
 	if (!done) {
-		(void)sys_thread_init();	/* without it the process's own umask is used */
+		(void)sys_thread_init(); /* without it the process's own umask is used */
 		done = true;
 	}
 }

@@ -147,7 +147,7 @@ int node_statx(struct lam_stack *s, struct node *n, struct statx *ret)
 			break;
 	}
 	if (r == -ENOENT)
-		r = -ESTALE;	/* the name went behind our back */
+		r = -ESTALE; /* the name went behind our back */
 	if (r == 0)
 		*ret = st;
 	return r;

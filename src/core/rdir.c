@@ -71,10 +71,10 @@ static int open_in_parent(struct lam_stack *s, struct rdir *r, int parent_fd)
 	int res;
 
 	mutex_lock(&s->rdir_lock);
-	strcpy(name, r->name);	/* names are at most LAM_NAME_MAX long: checked where they come in */
+	strcpy(name, r->name); /* names are at most LAM_NAME_MAX long: checked where they come in */
 	mutex_unlock(&s->rdir_lock);
 	fd = sys_openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	if (fd == -EACCES || fd == -EPERM)	/* not readable, but perhaps searchable */
+	if (fd == -EACCES || fd == -EPERM) /* not readable, but perhaps searchable */
 		fd = sys_openat(parent_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP ? -ESTALE : fd;
@@ -148,7 +148,7 @@ int rdir_open(struct lam_stack *s, struct rdir *r, struct fdent **ret)
 			*ret = e;
 			return 0;
 		}
-		if (!r->name) {		/* a layer's root: its descriptor is kept by the layer */
+		if (!r->name) { /* a layer's root: its descriptor is kept by the layer */
 			fd = sys_dup(s->layers[r->layer].fd);
 			if (fd < 0)
 				return fd;

@@ -40,7 +40,7 @@ static int gather_one(struct list *ls, const char *name, uint64_t cookie)
 	ls->cookie = cookie;
 	r = lookup_entry_locked(ls->s, ls->d, name, entry, NULL);
 	if (r == -ENOENT || r == -ESTALE)
-		return 0;	/* hidden after all, or gone behind our back */
+		return 0; /* hidden after all, or gone behind our back */
 	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
 		return r;
 	*de = (struct lam_dirent){ .cookie = cookie };
@@ -51,7 +51,7 @@ static int gather_one(struct list *ls, const char *name, uint64_t cookie)
 		de->ino = entry->attr.ino;
 		de->type = entry->attr.mode & S_IFMT;
 		de->entry = entry;
-	} else {		/* damaged: shown, so that somebody can act on it */
+	} else { /* damaged: shown, so that somebody can act on it */
 		de->ino = cookie;
 	}
 	b->n++;
@@ -91,7 +91,7 @@ static int gather_listing(struct list *ls)
 struct window {
 	struct lam_stack *s;
 	uint64_t after;
-	unsigned n;			/* a heap with the largest hash first; sorted when filled */
+	unsigned n; /* a heap with the largest hash first; sorted when filled */
 	struct wname {
 		uint64_t hash;
 		char *name;
@@ -221,13 +221,12 @@ static int window_at(struct list *ls, struct window **ret)
 	struct window *w = dir->window;
 	int r;
 
-	if (w && ls->s->watch_lower && ls->cookie <= COOKIE_DOTDOT) {	/* a new reading */
+	if (w && ls->s->watch_lower && ls->cookie <= COOKIE_DOTDOT) { /* a new reading */
 		window_free(w);
 		w = dir->window = NULL;
 	}
 	/* The names up to the cookie must not have been cut off, nor those after it be elsewhere. */
-	if (w && ls->cookie >= w->after &&
-	    (w->n < WINDOW || ls->cookie < w->heap[w->n - 1].hash)) {
+	if (w && ls->cookie >= w->after && (w->n < WINDOW || ls->cookie < w->heap[w->n - 1].hash)) {
 		*ret = w;
 		return 0;
 	}
@@ -271,7 +270,8 @@ static int gather_window(struct list *ls)
 
 	if (r < 0)
 		return r;
-	for (pos = window_position(w, ls->cookie); r == 0 && pos < w->n && ls->b->n < BATCH; pos++) {
+	for (pos = window_position(w, ls->cookie); r == 0 && pos < w->n && ls->b->n < BATCH;
+	     pos++) {
 		const struct wname *wn = &w->heap[pos];
 
 		/* The same name from several layers, or two names with one hash: one entry each; of
@@ -294,7 +294,8 @@ static int gather_dots(struct list *ls, struct lam_dirent *de)
 	struct node *n = ls->d;
 	bool dotdot = ls->cookie >= COOKIE_DOT;
 
-	*de = (struct lam_dirent){ .name = dotdot ? ".." : ".", .name_len = dotdot ? 2 : 1,
+	*de = (struct lam_dirent){ .name = dotdot ? ".." : ".",
+				   .name_len = dotdot ? 2 : 1,
 				   .type = S_IFDIR,
 				   .cookie = dotdot ? COOKIE_DOTDOT : COOKIE_DOT };
 	mutex_lock(&n->lock);

@@ -17,7 +17,7 @@ static int count_names(struct lam_stack *s, struct node *n, const struct found *
 	if (n->flags & NF_INDEXED)
 		return index_node_nlink(s, n, &f->st, ret);
 	v = f->st.stx_nlink;
-	if (n->flags & NF_ORPHAN)	/* one name is only the orphan area's */
+	if (n->flags & NF_ORPHAN) /* one name is only the orphan area's */
 		v--;
 	if (f->layer != LAYER_UPPER && n->extra)
 		v += n->extra->nlink_adjust;
@@ -121,7 +121,7 @@ int drop_keep_way(struct lam_stack *s, struct node *d, const char *name, struct 
 	}
 	place_done(s, &p);
 	if (r < 0)
-		return 0;	/* nobody holds it: the next lookup finds another name */
+		return 0; /* nobody holds it: the next lookup finds another name */
 	mutex_lock(&n->lock);
 	x = node_extra(n);
 	if (x && !x->handle)
@@ -143,7 +143,8 @@ int drop_end(struct lam_stack *s, struct drop *w)
 		/* Only now: a count that is too low after a crash would make the last but one name the
 		 * last, and what is written through the other be lost. */
 		if (w->upper_nlink && w->key[0])
-			return index_write_nlink(s, s->index_fd, w->key, w->names - 1, w->upper_nlink);
+			return index_write_nlink(s, s->index_fd, w->key, w->names - 1,
+						 w->upper_nlink);
 		if (!node_is_upper(n) && w->key[0]) {
 			struct node_extra *x;
 			int32_t adjust = 0;
@@ -182,7 +183,8 @@ static int hide_file(struct lam_stack *s, int dirfd, const char *name, struct dr
 	return w->lower_positive ? work_whiteout_over(s, dirfd, name) : sys_unlink(dirfd, name);
 }
 
-static int hide_dir(struct lam_stack *s, int dirfd, const char *name, struct drop *w, bool whiteouts)
+static int hide_dir(struct lam_stack *s, int dirfd, const char *name, struct drop *w,
+		    bool whiteouts)
 {
 	char temp[32];
 	int r;
@@ -248,7 +250,8 @@ static int remove_locked(struct removal *m)
 		if (m->dir)
 			dirlist_drop_locked(s, m->n);
 		if (drop_end(s, &w) < 0)
-			log_warning("the index could not be told that %s is removed", QUOTE(m->name));
+			log_warning("the index could not be told that %s is removed",
+				    QUOTE(m->name));
 	}
 	if (m->dir)
 		mutex_unlock(&m->n->dir->lock);
@@ -267,7 +270,7 @@ static int remove_try(struct removal *m)
 	if (r == 0 && S_ISDIR(m->f.type) != m->dir)
 		r = m->dir ? -ENOTDIR : -EISDIR;
 	if (r == 0 && !m->d->dir->upper)
-		r = -EAGAIN;		/* its parent must be copied up first */
+		r = -EAGAIN; /* its parent must be copied up first */
 	if (r == 0)
 		r = lookup_node_locked(s, m->d, m->name, &m->f, &m->n);
 	if (r == 0)
@@ -347,5 +350,5 @@ int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, struct dr
 		w->n->flags |= NF_ORPHAN;
 		atomic_fetch_add(&s->stat_orphans, 1);
 	}
-	return 0;	/* the name is clear; without the orphan its users get ESTALE */
+	return 0; /* the name is clear; without the orphan its users get ESTALE */
 }

@@ -13,23 +13,23 @@
 #include <stdio.h>
 
 struct side {
-	struct node *d;			/* directory */
+	struct node *d; /* directory */
 	const char *name;
 	struct found f;
-	struct node *n;			/* what is there; NULL: nothing */
-	struct fdent *e;		/* upper part of D */
+	struct node *n;	 /* what is there; NULL: nothing */
+	struct fdent *e; /* upper part of D */
 	bool lower_positive;
-	bool whiteout;			/* a whiteout file is in upper */
+	bool whiteout; /* a whiteout file is in upper */
 };
 
 struct renaming {
 	struct lam_stack *s;
 	const struct lam_call *call;
-	struct side a, b;		/* from, to */
+	struct side a, b; /* from, to */
 	unsigned flags;
-	struct drop drop;		/* of what B held */
+	struct drop drop; /* of what B held */
 	bool dropping;
-	bool whiteouts;			/* B holds a directory with whiteouts in it */
+	bool whiteouts; /* B holds a directory with whiteouts in it */
 };
 
 /* ---- Redirects ---- */
@@ -100,7 +100,7 @@ static int absolute_redirect(struct lam_stack *s, struct node *n, char **ret)
 		struct node *parent;
 
 		mutex_lock(&at->lock);
-		parent = at->parent;	/* held by AT, which its child holds */
+		parent = at->parent; /* held by AT, which its child holds */
 		strcpy(name, at->name ? at->name : "");
 		mutex_unlock(&at->lock);
 		if (!parent)
@@ -108,7 +108,8 @@ static int absolute_redirect(struct lam_stack *s, struct node *n, char **ret)
 		if (r == 0)
 			r = own_redirect(s, at, &redirect);
 		if (r == 0)
-			r = path_prepend(&p, redirect ? redirect : name, !redirect || *redirect != '/');
+			r = path_prepend(&p, redirect ? redirect : name,
+					 !redirect || *redirect != '/');
 		if (redirect && *redirect == '/')
 			break;
 		at = parent;
@@ -147,7 +148,7 @@ int rename_set_redirect(struct lam_stack *s, struct node *n, bool same_parent)
 	r = ovl_set(s, p.dirfd, p.name, "redirect", want, strlen(want));
 	place_done(s, &p);
 	if (r == -ERANGE || r == -E2BIG || r == -ENOSPC || r == -EOPNOTSUPP)
-		r = -EXDEV;	/* the filesystem cannot hold it: let the caller copy */
+		r = -EXDEV; /* the filesystem cannot hold it: let the caller copy */
 	if (r == 0 && n->dir)
 		n->dir->never_pure = true;
 	return r;
@@ -335,7 +336,7 @@ static int move_plain(struct renaming *m)
 			atomic_fetch_add(&s->stat_whiteouts, 1);
 		return r;
 	}
-	if (s->write_dot_wh && !m->a.n->dir) {	/* a file stands before its `.wh.` name */
+	if (s->write_dot_wh && !m->a.n->dir) { /* a file stands before its `.wh.` name */
 		r = work_whiteout(s, fa, m->a.name);
 		return r < 0 ? r : sys_rename(fa, m->a.name, fb, m->b.name, 0);
 	}
@@ -419,9 +420,9 @@ static int locked(struct renaming *m)
 	if (r == 0)
 		r = check_move(m);
 	if (r < 0 || m->a.n == m->b.n)
-		return r;	/* two names of one file: nothing happens, as POSIX says */
+		return r; /* two names of one file: nothing happens, as POSIX says */
 	if (!node_is_upper(m->a.n) || (exchange && !node_is_upper(m->b.n)))
-		return -EAGAIN;	/* another object took the name: that one must be copied up */
+		return -EAGAIN; /* another object took the name: that one must be copied up */
 	r = check_target(m);
 	if (r == 0)
 		r = rdir_open(s, m->a.d->dir->upper, &m->a.e);
@@ -504,7 +505,9 @@ static int copy_side(struct renaming *m, struct side *side)
 int lam_rename(struct lam_stack *s, const struct lam_call *call, uint64_t parent, const char *name,
 	       uint64_t new_parent, const char *new_name, unsigned flags)
 {
-	struct renaming m = { .s = s, .call = call, .a.name = name, .b.name = new_name, .flags = flags };
+	struct renaming m = {
+		.s = s, .call = call, .a.name = name, .b.name = new_name, .flags = flags
+	};
 	HELD(a, s);
 	HELD(b, s);
 	int r = 0;

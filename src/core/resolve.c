@@ -72,8 +72,8 @@ static int open_own_dir(struct lam_stack *s, const struct fsys *fs, const struct
 }
 
 /* The real inode with this number: its handle, checked and made complete. */
-static int number_handle(struct lam_stack *s, struct fsys *fs, uint64_t ino, uint32_t generation, struct sys_handle *ret,
-			 struct statx *ret_st)
+static int number_handle(struct lam_stack *s, struct fsys *fs, uint64_t ino, uint32_t generation,
+			 struct sys_handle *ret, struct statx *ret_st)
 {
 	CLEANUP_CLOSE int fd = -1;
 	struct sys_handle h;
@@ -113,7 +113,7 @@ static int path_below(struct lam_stack *s, int fd, uint16_t layer, char **ret)
 	if (n < 0 || m < 0)
 		return -ESTALE;
 	path[n] = root[m] = '\0';
-	if (m == 1)		/* "/": a private clone, rooted at the layer */
+	if (m == 1) /* "/": a private clone, rooted at the layer */
 		m = 0;
 	if (n < m || memcmp(path, root, (size_t)m) || (path[m] && path[m] != '/'))
 		return -ESTALE;
@@ -123,8 +123,10 @@ static int path_below(struct lam_stack *s, int fd, uint16_t layer, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-static int resolve_upper_dir(struct lam_stack *s, uint64_t ino, uint32_t generation, struct node **ret);
-static int resolve_dir(struct lam_stack *s, const struct sys_handle *h, uint16_t layer, struct node **ret);
+static int resolve_upper_dir(struct lam_stack *s, uint64_t ino, uint32_t generation,
+			     struct node **ret);
+static int resolve_dir(struct lam_stack *s, const struct sys_handle *h, uint16_t layer,
+		       struct node **ret);
 
 static bool has_part(struct node *n, uint16_t layer, uint64_t ino)
 {
@@ -152,7 +154,7 @@ static int upper_of(struct lam_stack *s, uint64_t id, uint64_t *ret_ino, uint32_
 		struct node *n;
 
 		if (resolve_dir(s, &h, LAYER_UPPER, &n) < 0)
-			continue;	/* removed since */
+			continue; /* removed since */
 		uppermap_note(s, n, n->real_ino, 0);
 		node_put(s, n);
 	}
@@ -161,8 +163,8 @@ static int upper_of(struct lam_stack *s, uint64_t id, uint64_t *ret_ino, uint32_
 
 /* One step down a real path: the overlay directory that has the real one NAME of AT as a part.  It may have
  * been renamed: then upper's directory with this origin is the way. */
-static int step(struct lam_stack *s, struct node *at, int *real_fd, uint16_t layer, const char *name,
-		struct node **ret)
+static int step(struct lam_stack *s, struct node *at, int *real_fd, uint16_t layer,
+		const char *name, struct node **ret)
 {
 	struct node *child = NULL;
 	struct stat st;
@@ -228,7 +230,8 @@ static int node_of_path(struct lam_stack *s, char *path, uint16_t layer, struct 
 
 /* The overlay directory of the real one with this handle.  It is opened through the layer's own mount, a
  * private clone perhaps, so that its path is told from the layer's root. */
-static int resolve_dir(struct lam_stack *s, const struct sys_handle *h, uint16_t layer, struct node **ret)
+static int resolve_dir(struct lam_stack *s, const struct sys_handle *h, uint16_t layer,
+		       struct node **ret)
 {
 	const bool all = s->layers[layer].fs->can_decode;
 	CLEANUP_CLOSE int fd = sys_open_by_handle(s->layers[layer].fd, h,
@@ -245,12 +248,13 @@ static int resolve_dir(struct lam_stack *s, const struct sys_handle *h, uint16_t
 		return r == -ENOENT || r == -EPERM ? -ESTALE : r;
 	if (!node_is_dir(*ret) || !has_part(*ret, layer, st.st_ino)) {
 		node_put(s, *ret);
-		return -ESTALE;		/* a path of elsewhere that happens to exist here */
+		return -ESTALE; /* a path of elsewhere that happens to exist here */
 	}
 	return 0;
 }
 
-static int resolve_upper_dir(struct lam_stack *s, uint64_t ino, uint32_t generation, struct node **ret)
+static int resolve_upper_dir(struct lam_stack *s, uint64_t ino, uint32_t generation,
+			     struct node **ret)
 {
 	struct sys_handle h;
 	struct statx st;
@@ -264,8 +268,8 @@ static int resolve_upper_dir(struct lam_stack *s, uint64_t ino, uint32_t generat
 /* ---- Files: known by handle, without a name ---- */
 
 /* A node that is reached by the handle of its real inode. KEY: of its index entry, or NULL. */
-static int detached(struct lam_stack *s, uint64_t id, const struct sys_handle *h, const struct statx *st,
-		    uint16_t layer, const char *key, struct node **ret)
+static int detached(struct lam_stack *s, uint64_t id, const struct sys_handle *h,
+		    const struct statx *st, uint16_t layer, const char *key, struct node **ret)
 {
 	struct node_extra *x;
 	struct node *n;
@@ -399,7 +403,7 @@ int resolve_connect(struct lam_stack *s, struct node *n)
 		if (r < 0)
 			r = connect_in(s, n, i);
 		if (r == -ENOENT || r == -EINVAL || r == -EPERM)
-			r = -ESTALE;	/* not in this layer */
+			r = -ESTALE; /* not in this layer */
 	}
 	return r;
 }
@@ -439,8 +443,8 @@ static void set_generation(struct node *n, const struct fsys *fs, const struct s
 }
 
 /* An upper file: a node by handle, and by name where it has no data of its own. */
-static int upper_file(struct lam_stack *s, uint64_t id, const struct sys_handle *h, const struct statx *st,
-		      const char *key, struct node **ret)
+static int upper_file(struct lam_stack *s, uint64_t id, const struct sys_handle *h,
+		      const struct statx *st, const char *key, struct node **ret)
 {
 	struct node *n;
 	int r = detached(s, id, h, st, LAYER_UPPER, key, &n);
@@ -494,8 +498,8 @@ static int resolve_born_upper(struct lam_stack *s, uint64_t id, struct fsys *fs,
 }
 
 /* The overlay directory that has this lower one as its lowest part. */
-static int resolve_lower_dir(struct lam_stack *s, const struct sys_handle *h, struct fsys *fs, uint64_t id,
-			     struct node **ret)
+static int resolve_lower_dir(struct lam_stack *s, const struct sys_handle *h, struct fsys *fs,
+			     uint64_t id, struct node **ret)
 {
 	uint32_t generation;
 	uint64_t ino;
@@ -520,8 +524,8 @@ static int resolve_lower_dir(struct lam_stack *s, const struct sys_handle *h, st
 }
 
 /* The upper file that a lower one became: by the index, else by its origin.  1, 0 (none) or -errno. */
-static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs, const struct sys_handle *lower,
-		     struct node **ret)
+static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs,
+		     const struct sys_handle *lower, struct node **ret)
 {
 	char key[INDEX_NAME_MAX + 1];
 	CLEANUP_CLOSE int fd = -1;
@@ -533,13 +537,14 @@ static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs, const st
 	uint64_t ino;
 	int r;
 
-	if (s->index_fd >= 0 && fh_encode(lower->type, fs->uuid, lower->fid, lower->len, false, &fh) == 0) {
+	if (s->index_fd >= 0 &&
+	    fh_encode(lower->type, fs->uuid, lower->fid, lower->len, false, &fh) == 0) {
 		index_name_encode(&fh, key);
 		r = index_stat(s, key, &stx);
 		if (r < 0)
 			return r == -ENAMETOOLONG ? 0 : r;
 		if (r && S_ISCHR(stx.stx_mode) && !stx.stx_rdev_major && !stx.stx_rdev_minor)
-			return -ESTALE;		/* removed, says the complete index */
+			return -ESTALE; /* removed, says the complete index */
 		if (r) {
 			fd = sys_openat(s->index_fd, key, O_PATH | O_NOFOLLOW, 0);
 			r = fd < 0 ? fd : sys_statx(fd, "", &st);
@@ -560,7 +565,8 @@ static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs, const st
 }
 
 /* A lower file with more than one name may have lost some of them.  On failure N is put. */
-static int adjust_links(struct lam_stack *s, struct node *n, struct fsys *fs, const struct sys_handle *lower)
+static int adjust_links(struct lam_stack *s, struct node *n, struct fsys *fs,
+			const struct sys_handle *lower)
 {
 	char key[INDEX_NAME_MAX + 1];
 	struct node_extra *x;
@@ -584,8 +590,8 @@ static int adjust_links(struct lam_stack *s, struct node *n, struct fsys *fs, co
 	return r;
 }
 
-static int resolve_lower_file(struct lam_stack *s, uint64_t id, struct fsys *fs, const struct sys_handle *h,
-			      const struct statx *st, struct node **ret)
+static int resolve_lower_file(struct lam_stack *s, uint64_t id, struct fsys *fs,
+			      const struct sys_handle *h, const struct statx *st, struct node **ret)
 {
 	uint32_t generation;
 	uint16_t layer = 0;
@@ -635,7 +641,8 @@ static int resolve_orphan(struct lam_stack *s, uint64_t id, struct node **ret)
 	if (!n->real_ino) {
 		n->layer = LAYER_UPPER;
 		n->flags |= NF_ORPHAN | NF_DEAD;
-		n->generation = fsys_generation(s, s->layers[LAYER_UPPER].fs, s->orphan_fd, orphan, NULL);
+		n->generation = fsys_generation(s, s->layers[LAYER_UPPER].fs, s->orphan_fd, orphan,
+						NULL);
 		n->real_ino = st.stx_ino;
 		atomic_fetch_add(&s->stat_orphans, 1);
 	}
@@ -644,7 +651,8 @@ static int resolve_orphan(struct lam_stack *s, uint64_t id, struct node **ret)
 	return 0;
 }
 
-static int resolve_lower(struct lam_stack *s, uint64_t id, struct fsys *fs, uint64_t ino, struct node **ret)
+static int resolve_lower(struct lam_stack *s, uint64_t id, struct fsys *fs, uint64_t ino,
+			 struct node **ret)
 {
 	struct sys_handle h;
 	uint32_t generation = 0;
@@ -660,7 +668,7 @@ static int resolve_lower(struct lam_stack *s, uint64_t id, struct fsys *fs, uint
 	if (r < 0)
 		return r;
 	return S_ISDIR(st.stx_mode) ? resolve_lower_dir(s, &h, fs, id, ret)
-				   : resolve_lower_file(s, id, fs, &h, &st, ret);
+				    : resolve_lower_file(s, id, fs, &h, &st, ret);
 }
 
 /* Without privilege a file cannot be opened by handle: it is found by its number in a walk of the layers. */
@@ -710,7 +718,8 @@ int resolve_id(struct lam_stack *s, uint64_t id, struct node **ret)
 	ino = id_real_ino(s, id, &fs);
 	if (!fs || !ino)
 		return -ESTALE;
-	r = id & ID_BORN_UPPER ? resolve_born_upper(s, id, fs, ino, &n) : resolve_lower(s, id, fs, ino, &n);
+	r = id & ID_BORN_UPPER ? resolve_born_upper(s, id, fs, ino, &n)
+			       : resolve_lower(s, id, fs, ino, &n);
 	if (r == -EPERM && !fs->can_decode)
 		r = resolve_by_walk(s, id, fs, ino, &n);
 	if (r == -ENOENT || r == -EPERM)

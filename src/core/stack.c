@@ -18,7 +18,8 @@ static int settle_redirect(struct lam_stack *s, const struct lam_config *c)
 	if (r == LAM_REDIRECT_DEFAULT)
 		r = LAM_REDIRECT_ON;
 	s->redirect_on = r == LAM_REDIRECT_ON;
-	s->redirect_follow = r == LAM_REDIRECT_ON || r == LAM_REDIRECT_FOLLOW || r == LAM_REDIRECT_OFF;
+	s->redirect_follow = r == LAM_REDIRECT_ON || r == LAM_REDIRECT_FOLLOW ||
+			     r == LAM_REDIRECT_OFF;
 	return 0;
 }
 
@@ -118,7 +119,8 @@ static unsigned fd_limit(const struct lam_config *c)
 	if (c->max_fds)
 		return c->max_fds;
 	/* Half of what there is: layers, transports and callers need some as well. */
-	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur != RLIM_INFINITY && rl.rlim_cur / 2 < limit)
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur != RLIM_INFINITY &&
+	    rl.rlim_cur / 2 < limit)
 		limit = (unsigned)(rl.rlim_cur / 2);
 	return limit < 16 ? 16 : limit;
 }
@@ -217,7 +219,7 @@ static int climb(int fd, match_fn fn, void *ctx)
 		if (fn(ctx, statx_dev(&st), st.stx_ino))
 			return 1;
 		if (st.stx_ino == last_ino && statx_dev(&st) == last_dev)
-			return 0;	/* the root: ".." is itself */
+			return 0; /* the root: ".." is itself */
 		last_ino = st.stx_ino;
 		last_dev = statx_dev(&st);
 		up = sys_openat(at, "..", O_PATH | O_DIRECTORY, 0);
@@ -252,7 +254,7 @@ struct other_layer {
 	const struct lam_stack *s;
 	unsigned self;
 	uint16_t n_open;
-	const struct layer *found;	/* NULL: the work directory */
+	const struct layer *found; /* NULL: the work directory */
 };
 
 static bool is_other_layer(void *ctx, dev_t dev, uint64_t ino)
@@ -312,7 +314,7 @@ static int open_lowers(struct lam_stack *s, const char *const *paths, size_t n, 
 		int r = open_layer(s, s->n_layers, paths[i], data);
 
 		if (r < 0) {
-			s->n_layers++;	/* closed with the rest */
+			s->n_layers++; /* closed with the rest */
 			return r;
 		}
 		if (same_as_earlier(s, s->n_layers)) {
@@ -357,8 +359,8 @@ static int open_upper(struct lam_stack *s, const struct lam_config *c)
 	}
 	if (lies_below(s->base_fd, statx_dev(&up), up.stx_ino) ||
 	    lies_below(s->layers[LAYER_UPPER].fd, statx_dev(&work), work.stx_ino)) {
-		log_error("upperdir %s and workdir %s must be separate directories", QUOTE(c->upper),
-			  QUOTE(c->work));
+		log_error("upperdir %s and workdir %s must be separate directories",
+			  QUOTE(c->upper), QUOTE(c->work));
 		return -EINVAL;
 	}
 	return work_open(s, c);
@@ -393,16 +395,18 @@ static void settle(struct lam_stack *s, const struct lam_config *c)
 
 	fsys_finish(s);
 	if (!s->has_upper) {
-		s->userxattr = c->userxattr == LAM_ON || (c->userxattr == LAM_DEFAULT && !s->privileged);
+		s->userxattr = c->userxattr == LAM_ON ||
+			       (c->userxattr == LAM_DEFAULT && !s->privileged);
 		return;
 	}
 	s->upper_handles = upper->fs->can_decode;
 	if (!s->upper_xattr) {
 		s->index = s->nfs_export = s->metacopy = s->redirect_on = false;
-		log_info("upper %s has no extended attributes: no index, no redirects", QUOTE(c->upper));
+		log_info("upper %s has no extended attributes: no index, no redirects",
+			 QUOTE(c->upper));
 	}
 	if (!s->upper_char_wh || s->write_dot_wh)
-		s->nfs_export = false;	/* the index marks what is removed by character devices */
+		s->nfs_export = false; /* the index marks what is removed by character devices */
 	if (c->xattr_permissions)
 		upper->override_name = c->xattr_permissions == 1 ? XATTR_OVERRIDE_PRIVILEGED
 								 : XATTR_OVERRIDE_CONTAINERS;
@@ -465,7 +469,8 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 
 	if (!s)
 		return NULL;
-	s->base_fd = s->work_fd = s->index_fd = s->own_fd = s->orphan_fd = s->links_fd = s->lock_fd = -1;
+	s->base_fd = s->work_fd = s->index_fd = s->own_fd = s->orphan_fd = s->links_fd =
+		s->lock_fd = -1;
 	mutex_init(&s->fs_lock, RANK_LEAF);
 	mutex_init(&s->work_lock, RANK_WORK);
 	mutex_init(&s->rename_lock, RANK_RENAME);
@@ -535,12 +540,20 @@ void lam_stack_info(const struct lam_stack *s, struct lam_info *ret)
 	for (unsigned i = 0; i < s->n_filesystems; i++)
 		resolves &= s->filesystems[i].can_decode;
 	*ret = (struct lam_info){
-		.writable = s->has_upper && !s->read_only, .privileged = s->privileged,
-		.resolves_files = resolves, .index = s->index_fd >= 0, .nfs_export = s->nfs_export,
-		.metacopy = s->metacopy, .redirect = s->redirect_on, .upper_tmpfile = s->upper_tmpfile,
-		.upper_rename_whiteout = s->upper_rename_wh, .upper_xattr = s->upper_xattr,
-		.upper_char_whiteout = s->upper_char_wh, .n_lower = s->n_lower,
-		.n_data_lower = s->n_data, .n_filesystems = s->n_filesystems,
+		.writable = s->has_upper && !s->read_only,
+		.privileged = s->privileged,
+		.resolves_files = resolves,
+		.index = s->index_fd >= 0,
+		.nfs_export = s->nfs_export,
+		.metacopy = s->metacopy,
+		.redirect = s->redirect_on,
+		.upper_tmpfile = s->upper_tmpfile,
+		.upper_rename_whiteout = s->upper_rename_wh,
+		.upper_xattr = s->upper_xattr,
+		.upper_char_whiteout = s->upper_char_wh,
+		.n_lower = s->n_lower,
+		.n_data_lower = s->n_data,
+		.n_filesystems = s->n_filesystems,
 		.xattr_prefix = s->userxattr ? XATTR_USER_OVL : XATTR_TRUSTED_OVL,
 	};
 }
@@ -567,8 +580,11 @@ int lam_stack_add_user(struct lam_stack *s, lam_in_use_fn in_use, void *ctx)
 void lam_stack_stats(struct lam_stack *s, struct lam_stats *ret)
 {
 	struct lam_stats st = {
-		.nodes = s->stat_nodes, .node_bytes = s->stat_node_bytes, .copyups = s->stat_copyups,
-		.copyup_bytes = s->stat_copyup_bytes, .whiteouts = s->stat_whiteouts,
+		.nodes = s->stat_nodes,
+		.node_bytes = s->stat_node_bytes,
+		.copyups = s->stat_copyups,
+		.copyup_bytes = s->stat_copyup_bytes,
+		.whiteouts = s->stat_whiteouts,
 		.orphans = s->stat_orphans,
 	};
 	struct listing *l;

@@ -13,7 +13,7 @@
 #include "base/hash.h"
 
 struct slot {
-	uint64_t key;			/* 0 is free */
+	uint64_t key; /* 0 is free */
 	uint64_t ino;
 	uint32_t generation;
 };
@@ -29,11 +29,11 @@ struct todo {
 };
 
 struct uppermap {
-	struct table upper;		/* inode number -> generation */
-	struct table origins;		/* id -> upper inode */
-	struct table lower;		/* inode number -> generation, of lower layers that need it */
+	struct table upper;   /* inode number -> generation */
+	struct table origins; /* id -> upper inode */
+	struct table lower;   /* inode number -> generation, of lower layers that need it */
 	bool has_lower;
-	struct todo *dirs;		/* upper directories with an origin, not yet in ORIGINS */
+	struct todo *dirs; /* upper directories with an origin, not yet in ORIGINS */
 };
 
 static int table_add(struct table *t, struct slot s);
@@ -47,7 +47,7 @@ static int table_grow(struct table *t)
 		return -ENOMEM;
 	for (size_t i = 0; t->slots && i <= t->mask; i++)
 		if (t->slots[i].key)
-			(void)table_add(&bigger, t->slots[i]);	/* has room */
+			(void)table_add(&bigger, t->slots[i]); /* has room */
 	free(t->slots);
 	*t = bigger;
 	return 0;
@@ -86,7 +86,7 @@ static const struct slot *table_find(const struct table *t, uint64_t key)
 struct layerwalk {
 	struct lam_stack *s;
 	uint16_t layer;
-	int fd;				/* the directory under way */
+	int fd; /* the directory under way */
 	struct todo *todo;
 	walk_fn fn;
 	void *ctx;
@@ -114,7 +114,9 @@ static int walk_name(void *ctx, const struct sys_dirent *de)
 
 int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx)
 {
-	struct layerwalk w = { .s = s, .layer = layer, .fd = s->layers[layer].fd, .fn = fn, .ctx = ctx };
+	struct layerwalk w = {
+		.s = s, .layer = layer, .fd = s->layers[layer].fd, .fn = fn, .ctx = ctx
+	};
 	int r = dirscan(w.fd, walk_name, &w);
 
 	while (w.todo) {
@@ -122,7 +124,8 @@ int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx)
 
 		w.todo = t->next;
 		if (r == 0) {
-			w.fd = sys_open_by_handle(s->layers[layer].fd, &t->handle, O_RDONLY | O_DIRECTORY);
+			w.fd = sys_open_by_handle(s->layers[layer].fd, &t->handle,
+						  O_RDONLY | O_DIRECTORY);
 			if (w.fd >= 0) {
 				r = dirscan(w.fd, walk_name, &w);
 				sys_close(w.fd);
@@ -324,7 +327,7 @@ void uppermap_note(struct lam_stack *s, const struct node *n, uint64_t ino, uint
 		slot.key = id_make(s, s->layers[low->layer].fs, low->ino, false);
 		r = table_add(&s->uppermap->origins, slot);
 	}
-	if (r < 0) {	/* no memory: it is made anew when it is asked next */
+	if (r < 0) { /* no memory: it is made anew when it is asked next */
 		map_free(s->uppermap);
 		s->uppermap = NULL;
 	}

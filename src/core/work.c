@@ -74,7 +74,7 @@ static int make_whiteout(struct lam_stack *s, int dirfd, const char *name)
 	r = ovl_set(s, s->work_fd, temp, "whiteout", "y", 1);
 	if (r == 0)
 		r = sys_rename(s->work_fd, temp, dirfd, name, RENAME_NOREPLACE);
-	if (r == -EINVAL)	/* a filesystem that knows no flags; the directory is locked */
+	if (r == -EINVAL) /* a filesystem that knows no flags; the directory is locked */
 		r = sys_rename(s->work_fd, temp, dirfd, name, 0);
 	if (r < 0)
 		(void)sys_unlink(s->work_fd, temp);
@@ -114,7 +114,7 @@ static int file_whiteout(struct lam_stack *s, int dirfd, const char *name)
 			if (r == -EPERM || r == -EOPNOTSUPP)
 				s->whiteout_link = false;
 			else if (r == -EMLINK)
-				(void)sys_unlink(s->work_fd, shared);	/* its links stay */
+				(void)sys_unlink(s->work_fd, shared); /* its links stay */
 			s->whiteout_name[0] = '\0';
 		}
 		mutex_unlock(&s->work_lock);
@@ -140,7 +140,7 @@ static int dot_whiteout(int dirfd, const char *name)
 		return fd;
 	fd = sys_openat(dirfd, wh, O_CREAT | O_WRONLY | O_NOFOLLOW, 0);
 	if (fd < 0)
-		return fd == -EACCES ? 0 : fd;	/* mode 0: it is there already */
+		return fd == -EACCES ? 0 : fd; /* mode 0: it is there already */
 	sys_close(fd);
 	return 0;
 }
@@ -239,7 +239,7 @@ int work_replace(struct lam_stack *s, int dirfd, const char *name, char temp[32]
 		strcpy(temp, now);
 	if (dot && (r < 0 || s->upper_xattr))
 		(void)work_unwhiteout(s, dirfd, name, true);
-	return r;	/* without attributes `.wh.NAME` beside it makes a directory opaque */
+	return r; /* without attributes `.wh.NAME` beside it makes a directory opaque */
 }
 
 int work_unwhiteout(struct lam_stack *s, int dirfd, const char *name, bool dot_wh)
@@ -266,13 +266,14 @@ int work_whiteout_to_dot(struct lam_stack *s, int dirfd, const char *name)
 
 /* ---- Orphans ---- */
 
-int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name, bool leave_whiteout)
+int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name,
+		bool leave_whiteout)
 {
 	char orphan[32];
 	int r;
 
 	work_orphan_name(n->id, orphan);
-	if (n->flags & NF_ORPHAN) {	/* kept already, under an earlier name */
+	if (n->flags & NF_ORPHAN) { /* kept already, under an earlier name */
 		if (leave_whiteout)
 			return work_whiteout_over(s, dirfd, name);
 		return sys_unlink(dirfd, name);
@@ -285,7 +286,7 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 			return r;
 		if (sys_rename(s->work_fd, temp, s->orphan_fd, orphan, 0) < 0) {
 			work_discard(s, temp, node_is_dir(n));
-			return 0;	/* the name is gone; without the orphan its users get ESTALE */
+			return 0; /* the name is gone; without the orphan its users get ESTALE */
 		}
 	} else {
 		r = sys_rename(dirfd, name, s->orphan_fd, orphan, 0);
@@ -304,7 +305,7 @@ int work_orphan_drop(struct lam_stack *s, struct node *n)
 
 	work_orphan_name(n->id, orphan);
 	r = node_is_dir(n) ? sys_rmdir(s->orphan_fd, orphan) : sys_unlink(s->orphan_fd, orphan);
-	if (r == -ENOTEMPTY) {	/* whiteouts that were left in it */
+	if (r == -ENOTEMPTY) { /* whiteouts that were left in it */
 		int fd = sys_openat(s->orphan_fd, orphan, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 
 		if (fd >= 0) {
@@ -331,7 +332,7 @@ void work_discard(struct lam_stack *s, const char *name, bool dir)
 	fd = sys_openat(s->work_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return;
-	(void)dirlist_clean(s, fd);	/* what stays goes at the next mount */
+	(void)dirlist_clean(s, fd); /* what stays goes at the next mount */
 	sys_close(fd);
 	(void)sys_rmdir(s->work_fd, name);
 }

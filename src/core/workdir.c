@@ -14,7 +14,7 @@ static int open_dir(int dirfd, const char *name)
 {
 	int fd = sys_openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 
-	if (fd == -EACCES && sys_chmod(dirfd, name, 0700) == 0)	/* the kernel makes them mode 0 */
+	if (fd == -EACCES && sys_chmod(dirfd, name, 0700) == 0) /* the kernel makes them mode 0 */
 		fd = sys_openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	return fd;
 }
@@ -31,10 +31,10 @@ static int make_dir(int dirfd, const char *name, mode_t mode)
 /* ---- Removing what was left ---- */
 
 struct wipe {
-	int base;			/* directories are moved here, so depth does not matter */
+	int base; /* directories are moved here, so depth does not matter */
 	int fd;
 	unsigned n;
-	const char *keep;		/* this name stays */
+	const char *keep; /* this name stays */
 };
 
 static int wipe_name(void *ctx, const struct sys_dirent *de)
@@ -54,7 +54,7 @@ static int wipe_name(void *ctx, const struct sys_dirent *de)
 	if (r != -ENOTEMPTY)
 		return r;
 	if (w->fd == w->base)
-		return 0;	/* the next round opens it */
+		return 0; /* the next round opens it */
 	(void)snprintf(temp, sizeof(temp), "#wipe%x", w->n++);
 	return sys_rename(w->fd, de->name, w->base, temp, 0);
 }
@@ -116,7 +116,8 @@ static int only_volatile(void *ctx, const struct sys_dirent *de)
 static int check_incompat(struct lam_stack *s)
 {
 	char name[LAM_NAME_MAX + 1];
-	CLEANUP_CLOSE int fd = sys_openat(s->work_fd, "incompat", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	CLEANUP_CLOSE int fd = sys_openat(s->work_fd, "incompat",
+					  O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	int r;
 
 	if (fd < 0)
@@ -125,11 +126,13 @@ static int check_incompat(struct lam_stack *s)
 	if (r <= 0)
 		return r;
 	if (!strcmp(name, "volatile"))
-		log_error("the upper layer was last used with 'volatile' and may be damaged after a crash: if "
-			  "it is known to be good, remove work/incompat/volatile in the work directory");
+		log_error(
+			"the upper layer was last used with 'volatile' and may be damaged after a crash: if "
+			"it is known to be good, remove work/incompat/volatile in the work directory");
 	else
-		log_error("the work directory says that the layers need feature %s, which is not known here",
-			  QUOTE(name));
+		log_error(
+			"the work directory says that the layers need feature %s, which is not known here",
+			QUOTE(name));
 	return -EINVAL;
 }
 
@@ -313,8 +316,8 @@ int work_open(struct lam_stack *s, const struct lam_config *c)
 
 void work_close(struct lam_stack *s)
 {
-	int *fds[] = { &s->orphan_fd, &s->links_fd, &s->index_fd, &s->work_fd, &s->lock_fd, &s->own_fd,
-		       &s->base_fd };
+	int *fds[] = { &s->orphan_fd, &s->links_fd, &s->index_fd, &s->work_fd,
+		       &s->lock_fd,   &s->own_fd,   &s->base_fd };
 
 	if (s->work_fd >= 0 && s->whiteout_name[0])
 		(void)sys_unlink(s->work_fd, s->whiteout_name);

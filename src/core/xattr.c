@@ -11,7 +11,8 @@
 
 static bool is_acl(const char *name)
 {
-	return !strcmp(name, "system.posix_acl_access") || !strcmp(name, "system.posix_acl_default");
+	return !strcmp(name, "system.posix_acl_access") ||
+	       !strcmp(name, "system.posix_acl_default");
 }
 
 /* The name in the layer for a client's NAME. */
@@ -24,7 +25,7 @@ static int stored_name(struct lam_stack *s, const char *name, char out[XATTR_NAM
 	if (s->no_acl && is_acl(name))
 		return -EOPNOTSUPP;
 	if (!strcmp(name, s->userxattr ? XATTR_USER_OVL : XATTR_TRUSTED_OVL))
-		return -EINVAL;	/* a prefix alone is no name */
+		return -EINVAL; /* a prefix alone is no name */
 	return xattr_escape(name, s->userxattr, out);
 }
 
@@ -68,8 +69,8 @@ static ssize_t get_at(const struct place *p, void *ctx)
 	return sys_getxattr(p->dirfd, p->name, g->name, g->value, g->size);
 }
 
-ssize_t lam_getxattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, const char *name,
-		     void *value, size_t size)
+ssize_t lam_getxattr(struct lam_stack *s, const struct lam_call *call, uint64_t id,
+		     const char *name, void *value, size_t size)
 {
 	char stored[XATTR_NAME_LIMIT + 1];
 	struct get g = { stored, value, size };
@@ -128,7 +129,7 @@ static size_t filter(struct lam_stack *s, bool trusted, char *buf, size_t len)
 		if (class == XATTR_ESCAPED) {
 			if (xattr_unescape(name, s->userxattr, plain) < 0)
 				continue;
-			name = plain;	/* shorter: it fits where the longer one was */
+			name = plain; /* shorter: it fits where the longer one was */
 			n = strlen(plain);
 		}
 		memmove(buf + out, name, n + 1);
@@ -182,8 +183,8 @@ static int after_acl(struct lam_stack *s, struct node *n, int fd, const char *na
 	return sys_chmod(fd, "", st.st_mode & 07777u & ~(mode_t)S_ISGID);
 }
 
-static int change_begin(struct lam_stack *s, const struct lam_call *call, uint64_t id, const char *name,
-			char stored[XATTR_NAME_LIMIT + 1], struct held *n)
+static int change_begin(struct lam_stack *s, const struct lam_call *call, uint64_t id,
+			const char *name, char stored[XATTR_NAME_LIMIT + 1], struct held *n)
 {
 	int r = node_get(s, id, &n->n);
 

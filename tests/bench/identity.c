@@ -85,8 +85,9 @@ static void die(const char *what, int r)
 static struct lam_stack *open_stack(char **argv)
 {
 	const char *lower[] = { argv[1] };
-	const struct lam_config config = { .lower = lower, .n_lower = 1, .upper = argv[2],
-					   .work = argv[3] };
+	const struct lam_config config = {
+		.lower = lower, .n_lower = 1, .upper = argv[2], .work = argv[3]
+	};
 	struct lam_stack *s;
 	int r = lam_stack_open(&config, &s);
 
@@ -134,10 +135,10 @@ static double cold_decode(char **argv, size_t *ret_n)
 
 	if (r < 0)
 		die("walk", r);
-	for (size_t i = w.all.n; i-- > 0;)	/* children before their parents */
+	for (size_t i = w.all.n; i-- > 0;) /* children before their parents */
 		lam_forget(s, w.all.id[i]);
 	step = w.all.n / 20000 + 1;
-	r = lam_resolve(s, &call, w.all.id[0], &e);	/* makes what is made once */
+	r = lam_resolve(s, &call, w.all.id[0], &e); /* makes what is made once */
 	if (r < 0)
 		die("resolve", r);
 	t = now();
@@ -174,7 +175,7 @@ int main(int argc, char **argv)
 	ratio = calloc(rounds, sizeof(*ratio));
 	if (!ratio)
 		die("memory", -12);
-	(void)first_walk(argv, true, &n, &bytes);	/* warms the kernel's caches */
+	(void)first_walk(argv, true, &n, &bytes); /* warms the kernel's caches */
 	for (unsigned i = 0; i < rounds; i++) {
 		with = first_walk(argv, true, &n, &bytes);
 		without = first_walk(argv, false, &n, &skip);
@@ -183,8 +184,8 @@ int main(int argc, char **argv)
 	qsort(ratio, rounds, sizeof(*ratio), by_size);
 	us = cold_decode(argv, &decoded);
 	(void)printf("objects                     %zu\n", n);
-	(void)printf("first walk, with/without    %.2f (%.2f to %.2f, %u rounds)\n", ratio[rounds / 2],
-		     ratio[0], ratio[rounds - 1], rounds);
+	(void)printf("first walk, with/without    %.2f (%.2f to %.2f, %u rounds)\n",
+		     ratio[rounds / 2], ratio[0], ratio[rounds - 1], rounds);
 	(void)printf("bytes a node (struct)       %.0f\n", bytes);
 	(void)printf("cold decode                 %.1f us (%zu ids)\n", us, decoded);
 	free(ratio);

@@ -151,8 +151,8 @@ static int in_user_namespace(void)
 static int in_child(int (*run)(void), unsigned long namespaces)
 {
 	int status = -1;
-	pid_t pid = namespaces ? (pid_t)syscall(SYS_clone, namespaces | SIGCHLD, 0, 0, 0, 0) :
-				 fork();
+	pid_t pid = namespaces ? (pid_t)syscall(SYS_clone, namespaces | SIGCHLD, 0, 0, 0, 0)
+			       : fork();
 
 	assert_true(pid >= 0);
 	if (pid == 0)
