@@ -36,7 +36,7 @@ LIST_HEAD(drc_chain, drc_entry);
 struct drc {
 	struct mutex lock;
 	struct cond done;
-	TAILQ_HEAD(, drc_entry) by_age; /* the next to go first */
+	TAILQ_HEAD(drc_ages, drc_entry) by_age; /* the next to go first */
 	struct drc_chain *chains;
 	size_t mask;
 	struct drc_entry *entries;

@@ -147,7 +147,7 @@ static nfsstat3 reuse(struct making *m, const sattr3 *attr)
 {
 	struct nfs_call *call = m->call;
 	struct object obj;
-	sattr3 size = { .size = attr->size };
+	sattr3 size = { 0 };
 	nfsstat3 status = nfs_status(
 		lam_lookup(call->front->stack, &call->lam, m->dir.obj.id, m->name, &m->entry));
 
@@ -155,6 +155,7 @@ static nfsstat3 reuse(struct making *m, const sattr3 *attr)
 		return status;
 	if (!S_ISREG(m->entry.attr.mode))
 		return NFS3ERR_EXIST;
+	size.size = attr->size;
 	if (!attr->size.set_it)
 		return NFS3_OK;
 	object_of_entry(&m->entry, &obj);

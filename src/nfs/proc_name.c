@@ -189,7 +189,7 @@ void proc_link(struct nfs_call *call, void *args, void *res)
 	link3args *in = args;
 	link3res *out = res;
 	char name[LAM_NAME_MAX + 1];
-	struct object obj;
+	struct object obj = { 0 };
 	struct wcc dir;
 	nfsstat3 status = wcc_begin(call, &in->link.dir, &dir);
 	bool found = false;

@@ -40,7 +40,7 @@ for fs in tmpfs ext4 xfs btrfs; do
 	for program in "$@"; do
 		rc=0
 		TMPDIR=$work/mnt timeout 300 "$program" >"$work/out" 2>&1 || rc=$?
-		left=$(ls -A "$work/mnt" | grep -v '^lost+found$' || true)
+		left=$(find "$work/mnt" -mindepth 1 -maxdepth 1 ! -name lost+found)
 		if [ "$rc" -eq 0 ] && [ "$left" = "" ]; then
 			passed=$((passed + 1))
 			grep -h SKIPPED "$work/out" || true
