@@ -25,7 +25,7 @@ struct late_thread {
 struct late_pool {
 	struct mutex lock; /* RANK_FRONT; protects the queue and STOPPING */
 	struct cond more;
-	STAILQ_HEAD(, late_job) jobs;
+	STAILQ_HEAD(late_jobs, late_job) jobs;
 	bool stopping;
 	unsigned n, started;
 	struct late_thread threads[];

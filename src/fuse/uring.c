@@ -58,7 +58,7 @@ struct uring_queue {
 	char *memory;
 	size_t memory_size;
 	struct mutex lock; /* RANK_LEAF; protects FINISHED */
-	STAILQ_HEAD(, uring_entry) finished;
+	STAILQ_HEAD(uring_list, uring_entry) finished;
 	struct uring_entry entries[DEPTH];
 };
 

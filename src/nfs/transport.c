@@ -58,7 +58,7 @@ struct conn {
 	unsigned refs; /* one while not closed, one for each worker at it */
 	bool closed, reading;
 	unsigned in_flight;
-	STAILQ_HEAD(, chunk) out;
+	STAILQ_HEAD(chunk_list, chunk) out;
 	size_t out_bytes;
 	uint64_t active_ms; /* when something was last read, or written while answers waited */
 	uint64_t record_ms; /* when the record that is being read began; 0: none is */
