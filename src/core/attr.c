@@ -52,7 +52,7 @@ static int visible_nlink(struct lam_stack *s, struct node *n, const struct statx
 	adjust = n->extra && n->layer != LAYER_UPPER ? n->extra->nlink_adjust : 0;
 	mutex_unlock(&n->lock);
 
-	if (flags & (NF_DEAD | NF_TMPFILE)) {
+	if (flags & NF_DEAD) {
 		*nlink = 0;
 		return 0;
 	}

@@ -117,12 +117,11 @@ int rdir_open(struct lam_stack *s, struct rdir *r, struct fdent **ret);
 /* ---- Merged listings: listing.c ---- */
 
 /* Positions within a directory: 0 is its upper part, 1.. its lower parts from the top. */
-#define LE_UPPER 1u	    /* upper has the name (as something else than a whiteout) */
-#define LE_WHITEOUT 2u	    /* the topmost is a whiteout by name */
-#define LE_BELOW 4u	    /* a lower position has the name */
-#define LE_STOP 8u	    /* nothing under the positions seen so far counts */
-#define LE_MAYBE_WH 16u	    /* topmost is a character device: may be a whiteout */
-#define LE_DOT_WH_UPPER 32u /* upper has `.wh.NAME` */
+#define LE_UPPER 1u	/* upper has the name (as something else than a whiteout) */
+#define LE_WHITEOUT 2u	/* the topmost is a whiteout by name */
+#define LE_BELOW 4u	/* a lower position has the name */
+#define LE_STOP 8u	/* nothing under the positions seen so far counts */
+#define LE_MAYBE_WH 16u /* topmost is a character device: may be a whiteout */
 
 struct lentry {
 	uint64_t hash; /* also the cookie; unique in its directory */
@@ -174,10 +173,9 @@ struct dir {
 		upper;	     /* NULL until copied up; set under the parent's lock and node lock */
 	struct rdir **lower; /* topmost first; fixed */
 	uint16_t n_lower;
-	uint16_t lookups;    /* without a listing so far */
-	bool never_pure;     /* upper part may hold whiteouts although nothing is below */
-	bool too_big;	     /* more names than a listing may have */
-	uint8_t default_acl; /* 0 unknown, 1 none, 2 some */
+	uint16_t lookups; /* without a listing so far */
+	bool never_pure;  /* upper part may hold whiteouts although nothing is below */
+	bool too_big;	  /* more names than a listing may have */
 	struct listing *listing;
 	struct window *window; /* of a listing that is too big: readdir.c */
 };
@@ -190,8 +188,7 @@ struct node_extra {
 	uint16_t data_after;	   /* ... searched in data layers */
 	struct sys_handle *handle; /* detached: how to reach the upper inode */
 	char *index_name;	   /* indexed: the name in the index directory */
-	char *symlink_origin;
-	int32_t nlink_adjust; /* lower hard link with names removed: to add to st_nlink */
+	int32_t nlink_adjust;	   /* lower hard link with names removed: to add to st_nlink */
 };
 
 #define NF_INDEXED 0x0001u     /* the upper inode has an index entry */
@@ -203,7 +200,6 @@ struct node_extra {
 #define NF_LOWER_LINKS 0x0040u /* the lower inode has several names */
 #define NF_ORIGIN 0x0080u      /* upper object with an origin */
 #define NF_NAME_GONE 0x0100u   /* the name on record is removed; others exist */
-#define NF_TMPFILE 0x0200u     /* made by O_TMPFILE, never named */
 #define NF_BY_NAME 0x1000u     /* the id is made from the place, not from an inode */
 #define NF_PROTATTR 0x0400u    /* upper object with immutable or append-only marks */
 
@@ -458,7 +454,6 @@ bool lookup_is_whiteout(struct lam_stack *s, uint16_t layer, int dirfd, const ch
 			const struct statx *st);
 int lookup_origin(struct lam_stack *s, const struct fh *fh, struct found *f);
 int name_check(struct lam_stack *s, const char *name, bool create);
-uint64_t node_id_of_found(struct lam_stack *s, const struct found *f, uint32_t *ret_generation);
 
 /* dirlist.c: building merged listings */
 /* Make D's listing if it is due (or NOW); 0 with d->dir->listing set or NULL (too big). Lock held. */
@@ -467,13 +462,10 @@ void dirlist_drop_locked(struct lam_stack *s, struct node *d);
 /* The same for a node that nobody refers to any more; without its lock. */
 void dirlist_drop_last(struct lam_stack *s, struct node *d);
 void dirlist_touch(struct lam_stack *s, struct listing *l);
-void dirlist_resized(struct lam_stack *s, struct listing *l, ssize_t delta);
 /* Keep D's listing in step.  Lock held. */
 void dirlist_note_upper(struct lam_stack *s, struct node *d, const char *name, uint32_t mode,
 			bool stop);
 void dirlist_note_removed(struct lam_stack *s, struct node *d, const char *name, bool whiteout);
-/* Positions of a name: fills POS (room for MAX), returns how many, -1 if there is no listing */
-struct lentry *dirlist_entry(struct lam_stack *s, struct node *d, const char *name);
 /* One pass over a real directory. */
 typedef int (*dirscan_fn)(void *ctx, const struct sys_dirent *de);
 int dirscan(int fd, dirscan_fn fn, void *ctx);

@@ -123,8 +123,6 @@ static int build_dot_wh(void *ctx, const struct sys_dirent *de)
 		e->type = DT_UNKNOWN;
 		e->flags = LE_WHITEOUT;
 	}
-	if (b->pos == 0)
-		e->flags |= LE_DOT_WH_UPPER;
 	e->flags |= LE_STOP;
 	return 0;
 }

@@ -97,23 +97,38 @@ static int origin_nlink(struct lam_stack *s, const char *key, uint32_t *ret)
 	return r;
 }
 
-int index_node_nlink(struct lam_stack *s, struct node *n, const struct statx *st, uint32_t *ret)
+/* The index entry of a node; KEY is "" if it has none. */
+static void node_entry_name(struct node *n, char key[INDEX_NAME_MAX + 1])
 {
-	char key[INDEX_NAME_MAX + 1] = "", value[16];
-	struct nlink_diff d;
-	int64_t base = st->stx_nlink;
-	uint32_t lower;
-	ssize_t len;
-
+	key[0] = '\0';
 	mutex_lock(&n->lock);
 	if (n->extra && n->extra->index_name)
 		strcpy(key, n->extra->index_name);
 	mutex_unlock(&n->lock);
-	*ret = st->stx_nlink > 1 ? st->stx_nlink - 1 : 1; /* less the index's own link */
+}
+
+/* The nlink attribute of an index entry; false if it has none that is valid. */
+static bool read_nlink(struct lam_stack *s, const char *key, struct nlink_diff *ret)
+{
+	char value[16];
+	ssize_t len;
+
 	if (!key[0])
-		return 0;
+		return false;
 	len = ovl_get(s, s->index_fd, key, "nlink", value, sizeof(value));
-	if (len < 0 || nlink_decode(value, (size_t)len, &d) < 0)
+	return len >= 0 && nlink_decode(value, (size_t)len, ret) == 0;
+}
+
+int index_node_nlink(struct lam_stack *s, struct node *n, const struct statx *st, uint32_t *ret)
+{
+	char key[INDEX_NAME_MAX + 1];
+	struct nlink_diff d;
+	int64_t base = st->stx_nlink;
+	uint32_t lower;
+
+	node_entry_name(n, key);
+	*ret = st->stx_nlink > 1 ? st->stx_nlink - 1 : 1; /* less the index's own link */
+	if (!read_nlink(s, key, &d))
 		return 0;
 	if (d.lower) {
 		if (origin_nlink(s, key, &lower) < 0)
@@ -141,20 +156,13 @@ int index_write_nlink(struct lam_stack *s, int fd, const char *name, uint32_t vi
  * unlink in upper: it is made relative to upper's first. */
 int index_settle_nlink(struct lam_stack *s, struct node *n, const struct statx *st)
 {
-	char key[INDEX_NAME_MAX + 1] = "", value[16];
+	char key[INDEX_NAME_MAX + 1];
 	struct nlink_diff d;
 	uint32_t visible;
-	ssize_t len;
 	int r;
 
-	mutex_lock(&n->lock);
-	if (n->extra && n->extra->index_name)
-		strcpy(key, n->extra->index_name);
-	mutex_unlock(&n->lock);
-	if (!key[0])
-		return 0;
-	len = ovl_get(s, s->index_fd, key, "nlink", value, sizeof(value));
-	if (len < 0 || nlink_decode(value, (size_t)len, &d) < 0 || !d.lower)
+	node_entry_name(n, key);
+	if (!read_nlink(s, key, &d) || !d.lower)
 		return 0;
 	r = index_node_nlink(s, n, st, &visible);
 	return r < 0 ? r : index_write_nlink(s, s->index_fd, key, visible, st->stx_nlink);

@@ -265,7 +265,7 @@ struct node *node_fresh(struct lam_stack *s, uint64_t id, uint32_t mode, bool *r
 /* Whether a node without references may be forgotten: nothing about it would be lost. */
 static bool disposable(const struct lam_stack *s, const struct node *n)
 {
-	if (n->id == LAM_ROOT_ID || n->flags & (NF_COPYING | NF_ORPHAN | NF_DEAD | NF_TMPFILE))
+	if (n->id == LAM_ROOT_ID || n->flags & (NF_COPYING | NF_ORPHAN | NF_DEAD))
 		return false;
 	return n != s->root;
 }
@@ -330,7 +330,7 @@ void lam_forget(struct lam_stack *s, uint64_t id)
 		node_put(s, n);
 		return;
 	}
-	if (n->flags & (NF_ORPHAN | NF_TMPFILE))
+	if (n->flags & NF_ORPHAN)
 		(void)work_orphan_drop(s, n); /* what is left over goes at the next mount */
 	node_put(s, n);
 	forget_chain(s, id, true);

@@ -166,15 +166,12 @@ ssize_t lam_listxattr(struct lam_stack *s, const struct lam_call *call, uint64_t
 	return len;
 }
 
-/* A changed ACL may change what new objects get, and set-gid. */
-static int after_acl(struct lam_stack *s, struct node *n, int fd, const char *name, unsigned flags)
+/* A new access ACL also clears set-gid where the caller may not keep it. */
+static int after_acl(int fd, const char *name, unsigned flags)
 {
 	struct stat st;
 	int r;
 
-	if (node_is_dir(n))
-		n->dir->default_acl = 0;
-	(void)s;
 	if (!(flags & LAM_XATTR_KILL_SGID) || strcmp(name, "system.posix_acl_access"))
 		return 0;
 	r = sys_stat(fd, "", &st);
@@ -251,7 +248,7 @@ int lam_setxattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, 
 		return fd;
 	r = sys_setxattr(fd, "", stored, value, size, how);
 	if (r == 0 && is_acl(name))
-		r = after_acl(s, n.n, fd, name, flags);
+		r = after_acl(fd, name, flags);
 	return r;
 }
 
@@ -273,8 +270,5 @@ int lam_removexattr(struct lam_stack *s, const struct lam_call *call, uint64_t i
 	fd = node_open(s, n.n, O_PATH);
 	if (fd < 0)
 		return fd;
-	r = sys_removexattr(fd, "", stored);
-	if (r == 0 && is_acl(name))
-		r = after_acl(s, n.n, fd, name, 0);
-	return r;
+	return sys_removexattr(fd, "", stored);
 }
