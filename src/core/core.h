@@ -162,7 +162,9 @@ void listing_remove(struct listing *l, struct lentry *e);
 int listing_more(struct listing *l, struct lentry *e, uint16_t pos);
 /* The first entry with a hash above COOKIE, in the order of hashes; NULL at the end. */
 struct lentry *listing_after(const struct listing *l, uint64_t cookie);
-/* The cookie of a name; 3 or more, below 2^62. */
+/* The cookie of a name; LISTING_HASH_MIN or more (0 is the start, 1 and 2 are "." and ".."), below
+ * 2^62. */
+#define LISTING_HASH_MIN 3u
 uint64_t listing_hash(const char *name, size_t len);
 
 /* ---- Nodes: node.c ---- */
@@ -177,7 +179,7 @@ struct dir {
 	bool never_pure;  /* upper part may hold whiteouts although nothing is below */
 	bool too_big;	  /* more names than a listing may have */
 	struct listing *listing;
-	struct window *window; /* of a listing that is too big: readdir.c */
+	struct window *window; /* where it is too big for a listing */
 };
 
 /* Rarely needed parts of a node. */
@@ -299,6 +301,7 @@ struct lam_stack {
 	struct listinglist listings; /* most recently used first */
 	size_t listings_bytes, listings_limit;
 	size_t listing_max; /* names in one */
+	_Atomic unsigned large_windows;
 
 	struct user users[4];
 	_Atomic unsigned n_users;
@@ -474,10 +477,25 @@ int dirlist_check_empty(struct lam_stack *s, struct node *d, bool *ret_whiteouts
 /* Remove whiteouts in a real directory that is out of sight. */
 int dirlist_clean(struct lam_stack *s, int fd);
 
-/* readdir.c */
-void window_free(struct window *w);
-/* A name has come: a window that should have it is no good any more.  Lock held. */
-void window_note_added(struct dir *dir, const char *name);
+/* ---- Windows over big directories: window.c.  The directory's lock is held ---- */
+
+struct window {
+	uint64_t after;	      /* the hash from which it goes on */
+	unsigned n, capacity; /* fewer than capacity: the directory ends here */
+	struct wname {
+		uint64_t hash;
+		char *name;
+	} names[]; /* in the order of hashes */
+};
+
+/* The directory's window with the names after the cookie; made where there is none that has them.  It
+ * stays with the directory, for the next reading goes on in it. */
+int window_at(struct lam_stack *s, struct node *d, uint64_t cookie, struct window **ret);
+/* The position of the first name with a hash above COOKIE. */
+unsigned window_position(const struct window *w, uint64_t cookie);
+void window_drop(struct lam_stack *s, struct dir *dir);
+/* A name has come: a window that should have it is no good any more. */
+void window_note_added(struct lam_stack *s, struct dir *dir, const char *name);
 
 /* attr.c */
 void attr_from_statx(struct lam_stack *s, const struct statx *st, struct lam_attr *ret);
