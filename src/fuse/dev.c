@@ -26,6 +26,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "super/super.h"
 
 /* A descriptor of the connection: a clone of the front's, or the front's own.  A request is answered
  * where it was read, so it stays open until the last late answer too is given. */
@@ -92,6 +93,39 @@ static int clone_fd(struct fuse_front *front)
 	return TAKE_FD(fd);
 }
 
+/* The descriptor of thread I.  Those that a supervisor has are not ours to close: with the last copy of a
+ * clone go the requests that were read from it. */
+static int channel_fd(struct fuse_front *front, unsigned i, bool *ret_own)
+{
+	int fd = front->fd;
+
+	*ret_own = false;
+	if (i == 0)
+		return fd;
+	if (front->link)
+		fd = state_kept(front->link->state, STATE_FD_CLONE, i);
+	if (front->link && fd >= 0)
+		return fd;
+	fd = clone_fd(front);
+	*ret_own = fd != front->fd;
+	if (*ret_own && front->link && super_keep(front->link, STATE_FD_CLONE, i, fd) < 0) {
+		(void)close(fd); /* nothing was read from it */
+		*ret_own = false;
+		return front->fd;
+	}
+	return fd;
+}
+
+/* A worker that is killed in a page fault while the kernel copies a message makes an error of it: so there
+ * are no faults.  Where memory may not be locked, at least the first are over. */
+static void pin_buffer(struct dev_thread *t)
+{
+	if (!t->front->link || mlock(t->buf, t->buf_size) == 0)
+		return;
+	log_debug("the buffers cannot be locked in memory: %s", log_errno(-errno));
+	(void)madvise(t->buf, t->buf_size, MADV_POPULATE_WRITE);
+}
+
 static int watch(int epoll, int fd, uint32_t events)
 {
 	struct epoll_event e = { .events = events, .data = { .fd = fd } };
@@ -99,7 +133,7 @@ static int watch(int epoll, int fd, uint32_t events)
 	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
 }
 
-static int dev_new(struct fuse_front *front, struct slot *slot, bool first, struct dev_thread **ret)
+static int dev_new(struct fuse_front *front, struct slot *slot, unsigned i, struct dev_thread **ret)
 {
 	struct dev_thread *t __attribute__((cleanup(dev_freep))) = calloc(1, sizeof(*t));
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -114,8 +148,7 @@ static int dev_new(struct fuse_front *front, struct slot *slot, bool first, stru
 	t->channel = calloc(1, sizeof(*t->channel));
 	if (!t->channel)
 		return -ENOMEM;
-	t->fd = t->channel->fd = first ? front->fd : clone_fd(front);
-	t->channel->own = t->fd != front->fd;
+	t->fd = t->channel->fd = channel_fd(front, i, &t->channel->own);
 	atomic_init(&t->channel->refs, 1);
 	t->in_off = page - sizeof(struct fuse_in_header) - sizeof(struct fuse_write_in);
 	t->out_off = 2 * page;
@@ -124,6 +157,7 @@ static int dev_new(struct fuse_front *front, struct slot *slot, bool first, stru
 	if (buf == MAP_FAILED)
 		return -errno;
 	t->buf = buf;
+	pin_buffer(t);
 	t->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (t->epoll < 0)
 		return -errno;
@@ -229,6 +263,7 @@ static void handle(struct dev_thread *t, size_t len)
 	if (r == REQUEST_SILENT)
 		return;
 	(void)dev_reply(t->fd, &rq, r); /* logged; the next read tells if all is over */
+	once_leave(&rq);
 }
 
 /* Wait for a request or the word to quit. */
@@ -252,6 +287,8 @@ static int step(struct dev_thread *t)
 		if (r < 0)
 			return r;
 	}
+	if (atomic_load_explicit(&t->front->leaving, memory_order_relaxed))
+		return 1;
 	n = read(t->fd, t->buf + t->in_off, t->buf_size - t->in_off);
 	if (n == 0)
 		return -ENODEV; /* not what /dev/fuse does; an end all the same */
@@ -300,7 +337,7 @@ int dev_start(struct fuse_front *front, struct slot *slots, pthread_t *threads)
 	for (unsigned i = 0; i < front->n_dev; i++) {
 		struct dev_thread *t = NULL;
 
-		r = dev_new(front, &slots[i], i == 0, &t);
+		r = dev_new(front, &slots[i], i, &t);
 		if (r < 0)
 			break;
 		atomic_fetch_add(&front->running, 1);
