@@ -256,6 +256,7 @@ struct lam_stack {
 	bool read_dot_wh, write_dot_wh, watch_lower;
 	bool no_acl, no_xattr, static_nlink;
 	bool takeover; /* clients of an earlier process go on */
+	_Atomic unsigned left_orphans; /* of those that it left, at most so many are still there */
 	enum lam_fsync fsync;
 	bool ino32;
 	bool upper_tmpfile, upper_rename_wh, upper_exchange, upper_xattr, upper_char_wh,
@@ -560,6 +561,7 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 		bool leave_whiteout);
 void work_orphan_name(uint64_t id, char out[32]);
 int work_orphan_drop(struct lam_stack *s, struct node *n);
+void work_left_orphan_drop(struct lam_stack *s, uint64_t id);
 /* Remove a temporary file or directory with what is in it. */
 void work_discard(struct lam_stack *s, const char *name, bool dir);
 bool stack_in_use(struct lam_stack *s, uint64_t id);

@@ -316,6 +316,22 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 	return 0;
 }
 
+/* One of an earlier process, of which nothing is cached. */
+void work_left_orphan_drop(struct lam_stack *s, uint64_t id)
+{
+	char orphan[32];
+	int r;
+
+	if (!s->left_orphans)
+		return;
+	work_orphan_name(id, orphan);
+	r = sys_unlink(s->orphan_fd, orphan);
+	if (r == -EISDIR || r == -EPERM)
+		r = sys_rmdir(s->orphan_fd, orphan); /* what is in it goes when the mount ends */
+	if (r == 0)
+		s->left_orphans--;
+}
+
 int work_orphan_drop(struct lam_stack *s, struct node *n)
 {
 	char orphan[32];

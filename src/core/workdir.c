@@ -116,8 +116,9 @@ static int tidy_orphan(void *ctx, const struct sys_dirent *de)
 		return r == -ENOENT ? 0 : r;
 	if ((S_ISCHR(st.stx_mode) && !st.stx_rdev_major && !st.stx_rdev_minor) ||
 	    (!S_ISDIR(st.stx_mode) && st.stx_nlink > 1 && s->layers[LAYER_UPPER].fs->can_decode))
-		r = sys_unlink(s->orphan_fd, de->name);
-	return r;
+		return sys_unlink(s->orphan_fd, de->name);
+	s->left_orphans++;
+	return 0;
 }
 
 static int tidy_orphans(struct lam_stack *s)
