@@ -6,7 +6,9 @@
  * the stop behind one the kernel does.  The tree must be the old or the new one; the next opening must
  * leave no litter; the change must then be possible, or done.
  *
- *	crash-steps [--setup NAME] [--only PART-OF-A-CHANGE'S-NAME] [--verbose]
+ *	crash-steps [--setup NAME] [--only PART-OF-A-CHANGE'S-NAME] [--repairs] [--verbose]
+ *
+ * With --repairs it is the opening that crashes, at each of its calls, of layers that a crash left.
  *
  * In the directory $TMPDIR, whose filesystem is the one that is tried.
  */
@@ -49,32 +51,48 @@ static int stop(const char *name, bool mutates, bool after)
 	return 0;
 }
 
-/* Make the change in a process that may not live to its end.  True if it was stopped. */
-static bool run_and_stop(unsigned at, bool after)
+static int wait_for(pid_t pid)
 {
-	struct lam_stack *stack;
-	int status, r;
-	pid_t pid = fork();
+	int status;
 
 	if (pid < 0)
 		trial_die("fork: %s", strerror(errno));
-	if (pid == 0) {
-		r = trial_open(setup, &stack);
-		if (r == 0)
-			r = script_run(stack, change->prepare);
-		stop_at = at;
-		stop_after = after;
-		calls_seen = 0;
-		sys_fault_hook = stop;
-		if (r == 0)
-			r = script_run(stack, change->run);
-		_exit(r == 0 || after ? 0 : 1); /* a crash as well, behind the last call */
-	}
 	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
 		trial_die("%s: the process ended by signal %d", change->name, WTERMSIG(status));
-	if (WEXITSTATUS(status) != STOPPED && WEXITSTATUS(status) != 0)
+	return WEXITSTATUS(status);
+}
+
+static void arm(unsigned at, bool after)
+{
+	stop_at = at;
+	stop_after = after;
+	calls_seen = 0;
+	sys_fault_hook = stop;
+}
+
+/* Make the change, and close, in a process that may not live to its end.  True if it was stopped. */
+static bool run_and_stop(unsigned at, bool after)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		struct lam_stack *stack;
+		int r = trial_open(setup, &stack);
+
+		if (r == 0)
+			r = script_run(stack, change->prepare);
+		arm(at, after);
+		if (r == 0)
+			r = script_run(stack, change->run);
+		if (r == 0)
+			lam_stack_close(stack);
+		_exit(r != 0);
+	}
+	status = wait_for(pid);
+	if (status != STOPPED && status != 0)
 		trial_die("%s: the change itself failed", change->name);
-	return WEXITSTATUS(status) == STOPPED;
+	return status == STOPPED;
 }
 
 /* ---- Looking ---- */
@@ -84,12 +102,6 @@ static bool complain(unsigned at, bool after, const char *what)
 	printf("  %s, %s: stopped %s call %u: %s\n", setup->name, change->name,
 	       after ? "after" : "before", at, what);
 	return false;
-}
-
-/* Names in the work directory, by who must have removed them. */
-static const char *litter(void)
-{
-	return trial_litter();
 }
 
 static bool judge(unsigned at, bool after, const char *who, const char *now, const char *old,
@@ -115,8 +127,8 @@ static bool see_by_engine(unsigned at, bool after)
 	lam_stack_close(stack);
 	good = judge(at, after, "the engine shows neither", now, old_tree, new_tree);
 	free(now);
-	if (good && litter())
-		good = complain(at, after, litter());
+	if (good && trial_litter())
+		good = complain(at, after, trial_litter());
 	return good;
 }
 
@@ -145,14 +157,13 @@ static bool again(unsigned at, bool after)
 
 	if (r < 0)
 		return complain(at, after, "it cannot be opened again");
-	r = script_run(stack, change->prepare);
-	if (r == 0)
-		r = script_run(stack, change->run);
+	script_try(stack, change->prepare);
+	r = script_run(stack, change->run);
 	now = picture_of_stack(stack);
 	lam_stack_close(stack);
 	script_reset();
-	if (r < 0 && strcmp(now, new_tree) != 0 && !change->in_parts && !change->count_high &&
-	    !setup->gap && !strstr(change->run, "exchange")) {
+	if (r < 0 && picture_judge(change, now, new_tree, new_tree) == VERDICT_NEITHER &&
+	    !setup->gap) {
 		good = complain(at, after, "it cannot be done afterwards");
 		printf("    %s\n", strerror(-r));
 		picture_explain(now, new_tree, new_tree);
@@ -249,6 +260,157 @@ static void try_change(void)
 		n_failed++;
 }
 
+/* ---- Crashes of the repair itself ---- */
+
+/* What an opening finds: upper and work with nothing in them, or all that a change left that was stopped
+ * before its Nth call, or leftovers that are made by hand. */
+struct mess {
+	const char *change; /* its name; NULL: what MAKE does */
+	void (*make)(void);
+};
+
+static void shell(const char *command)
+{
+	if (system(command) != 0) /* fixed text, in a directory of ours */
+		trial_die("%s: failed", command);
+}
+
+static void make_nothing(void)
+{
+	trial_empty();
+}
+
+static void make_leftovers(void)
+{
+	trial_fresh(setup);
+	shell("mkdir -p 'work/work/#1/a/b/c' work/work/full && chmod 0 work/work && "
+	      "touch 'work/work/#1/a/f' 'work/work/#2' work/work/full/f && "
+	      "ln up/up2a work/lamina/orphans/0000000000000001 && mkdir -p work/lamina/orphans/d/e");
+	/* The kernel goes on without an index that it finds such things in. */
+	if (setup->index == LAM_ON && !setup->kernel)
+		shell("touch 'work/index/#3' && mkdir 'work/index/#4'");
+}
+
+static const struct mess messes[] = {
+	{ NULL, make_nothing },
+	{ NULL, make_leftovers },
+	{ "write to a lower hard link", NULL },
+	{ "chmod a lower directory", NULL },
+	{ "unlink the last name of an indexed file", NULL },
+	{ "rmdir a directory with whiteouts in use", NULL },
+	{ "rename a lower directory over one with whiteouts", NULL },
+	{ "rename a lower file over a lower hard link", NULL },
+	{ "name an unnamed file over a whiteout", NULL },
+};
+
+/* Open and close in a process that is stopped. */
+static bool open_and_stop(unsigned at)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		struct lam_stack *stack;
+		int r;
+
+		arm(at, false);
+		r = trial_open(setup, &stack);
+		if (r == 0)
+			lam_stack_close(stack);
+		_exit(r != 0);
+	}
+	status = wait_for(pid);
+	if (status != STOPPED && status != 0)
+		trial_die("%s: opening failed", change->name);
+	return status == STOPPED;
+}
+
+static void make_mess(const struct mess *mess, unsigned nth)
+{
+	if (mess->make) {
+		mess->make();
+		return;
+	}
+	trial_fresh(setup);
+	(void)run_and_stop(nth, false);
+}
+
+/* Every call of the opening that finds MESS; NTH is where its change was stopped. */
+static bool try_repair(const struct mess *mess, unsigned nth)
+{
+	bool good = true, more = true;
+
+	for (unsigned at = 1; more && good && at < POINTS_MOST; at++) {
+		make_mess(mess, nth);
+		more = open_and_stop(at);
+		n_points++;
+		/* Nobody may show more than before; the kernel comes first every other time. */
+		if (setup->kernel && at % 2)
+			good = see_by_kernel(at, false);
+		good = good && see_by_engine(at, false);
+	}
+	return good;
+}
+
+static const struct change *change_named(const char *name)
+{
+	for (size_t i = 0; i < n_changes; i++)
+		if (!strcmp(changes[i].name, name))
+			return &changes[i];
+	trial_die("there is no change '%s'", name);
+}
+
+static void take_tree(char **ret_tree, char **ret_kernel)
+{
+	struct lam_stack *stack;
+	int r = trial_open(setup, &stack);
+
+	if (r < 0)
+		trial_die("%s: cannot open: %s", change->name, strerror(-r));
+	*ret_tree = picture_of_stack(stack);
+	lam_stack_close(stack);
+	if (!setup->kernel)
+		return;
+	r = trial_kernel_mount(setup);
+	if (r < 0)
+		trial_die("%s: the kernel: %s", change->name, strerror(-r));
+	*ret_kernel = picture_of_path("mnt");
+	trial_kernel_unmount();
+}
+
+static void try_mess(const struct mess *mess)
+{
+	static const struct change by_hand = { .name = "opening", .may = MAY_COUNT };
+	bool good = true, more = true;
+	unsigned points;
+
+	change = mess->change ? change_named(mess->change) : &by_hand;
+	for (unsigned nth = 1; good && more && nth < POINTS_MOST; nth++) {
+		if (mess->change) {
+			good = take_reference(false, &old_tree, &old_kernel) &&
+			       take_reference(true, &new_tree, &new_kernel);
+			trial_fresh(setup);
+			more = run_and_stop(nth, false);
+		} else {
+			make_mess(mess, nth);
+			take_tree(&old_tree, &old_kernel);
+			make_mess(mess, nth);
+			take_tree(&new_tree, &new_kernel);
+			more = false;
+		}
+		points = n_points;
+		good = good && try_repair(mess, nth);
+		if (verbose)
+			printf("%s, opening after %s %u: %u points\n", setup->name, change->name,
+			       nth, n_points - points);
+		drop_references();
+	}
+	if (good)
+		n_passed++;
+	else
+		n_failed++;
+}
+
 /* What cannot be done under this setup at all. */
 static bool left_out(void)
 {
@@ -265,10 +427,13 @@ static bool left_out(void)
 int main(int argc, char **argv)
 {
 	const char *only = NULL, *only_setup = NULL;
+	bool repairs = false;
 
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--verbose"))
 			verbose = true;
+		else if (!strcmp(argv[i], "--repairs"))
+			repairs = true;
 		else if (!strcmp(argv[i], "--only") && i + 1 < argc)
 			only = argv[++i];
 		else if (!strcmp(argv[i], "--setup") && i + 1 < argc)
@@ -282,11 +447,13 @@ int main(int argc, char **argv)
 		setup = &setups[i];
 		if (only_setup && strcmp(setup->name, only_setup) != 0)
 			continue;
-		for (size_t k = 0; k < n_changes; k++) {
+		for (size_t k = 0; !repairs && k < n_changes; k++) {
 			change = &changes[k];
 			if (!left_out() && (!only || strstr(change->name, only)))
 				try_change();
 		}
+		for (size_t k = 0; repairs && k < sizeof(messes) / sizeof(messes[0]); k++)
+			try_mess(&messes[k]);
 	}
 	if (!trial_lower_intact())
 		n_failed++;

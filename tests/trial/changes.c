@@ -26,19 +26,21 @@ const struct setup setups[] = {
 };
 const size_t n_setups = sizeof(setups) / sizeof(setups[0]);
 
-/* What a crash may leave: the old or the new tree; also a count of names that is one too high
- * (docs/design/crash-consistency.md); also some parts of what the caller asked for. */
-#define CHANGE(n, p, r)                     \
-	{                                   \
-		(n), (p), (r), false, false \
+#define CHANGE(n, p, r)           \
+	{                         \
+		(n), (p), (r), 0u \
 	}
-#define COUNTED(n, p, r)                   \
-	{                                  \
-		(n), (p), (r), true, false \
+#define COUNTED(n, p, r)                 \
+	{                                \
+		(n), (p), (r), MAY_COUNT \
 	}
-#define PARTLY(n, p, r)                    \
-	{                                  \
-		(n), (p), (r), false, true \
+#define PARTLY(n, p, r)                  \
+	{                                \
+		(n), (p), (r), MAY_PARTS \
+	}
+#define CLEARS(n, p, r)                  \
+	{                                \
+		(n), (p), (r), MAY_CLEAR \
 	}
 
 const struct change changes[] = {
@@ -62,8 +64,8 @@ const struct change changes[] = {
 	CHANGE("set an attribute of a lower file", NULL, "setx rich user.new value"),
 	CHANGE("set an attribute of a lower directory", NULL, "setx dir user.new value"),
 	CHANGE("remove an attribute of a lower file", NULL, "rmx rich user.a"),
-	CHANGE("truncate a lower file", NULL, "truncate dir/file 3"),
-	CHANGE("truncate a lower file to nothing", NULL, "truncate big 0"),
+	PARTLY("truncate a lower file", NULL, "truncate dir/file 3"),
+	PARTLY("truncate a lower file to nothing", NULL, "truncate big 0"),
 	CHANGE("extend a lower file", NULL, "truncate dir/file 10000"),
 	CHANGE("allocate in a lower file", NULL, "falloc f1 0 9000"),
 	CHANGE("punch a hole in a lower file", NULL, "punch big 4096 8192"),
@@ -157,23 +159,23 @@ const struct change changes[] = {
 	CHANGE("rename an upper file over a lower file", NULL, "rename up f1"),
 	CHANGE("rename an upper file over an upper file", NULL, "rename up up2a"),
 	CHANGE("rename a copied-up file", NULL, "rename copied dir/new"),
-	CHANGE("rename over a file in use", "hold up2a; unlink up2b; hold copied",
-	       "rename up copied"),
-	CHANGE("rename over an upper file in use", "hold up", "rename f1 up"),
+	COUNTED("rename over a file in use", "hold up2a; unlink up2b; hold copied",
+		"rename up copied"),
+	COUNTED("rename over an upper file in use", "hold up", "rename f1 up"),
 	CHANGE("rename without replacing", NULL, "noreplace f1 gone"),
 	CHANGE("rename a lower directory", NULL, "rename ren new"),
 	CHANGE("rename a lower directory elsewhere", NULL, "rename ren dir/sub/new"),
 	CHANGE("rename a lower directory over a whiteout", NULL, "rename ren gonedir"),
 	CHANGE("rename a lower directory over an empty one", NULL, "rename ren vacant"),
-	CHANGE("rename a lower directory over one with whiteouts", NULL, "rename ren empty"),
-	CHANGE("rename a lower directory over one in use", "hold empty", "rename ren empty"),
+	CLEARS("rename a lower directory over one with whiteouts", NULL, "rename ren empty"),
+	CLEARS("rename a lower directory over one in use", "hold empty", "rename ren empty"),
 	CHANGE("rename a directory back to its place", NULL, "rename moved1 moved0"),
 	CHANGE("rename a moved directory again", NULL, "rename moved1 dir/moved2"),
 	CHANGE("rename an upper directory", NULL, "rename updir new"),
 	CHANGE("rename an upper directory over a whiteout", NULL, "rename updir gone"),
 	CHANGE("rename an upper directory into a lower one", NULL, "rename updir dir/sub/new"),
 	CHANGE("rename an upper directory over a lower one", NULL, "rename updir vacant"),
-	CHANGE("rename an upper directory over one with whiteouts", NULL, "rename updir empty"),
+	CLEARS("rename an upper directory over one with whiteouts", NULL, "rename updir empty"),
 	CHANGE("rename an upper directory over the whiteout of one", NULL, "rename updir gonedir"),
 	CHANGE("exchange lower files", NULL, "exchange f1 dir/file"),
 	CHANGE("exchange a lower and an upper file", NULL, "exchange f1 up"),

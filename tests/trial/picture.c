@@ -316,17 +316,23 @@ static bool has_line(const char *text, const char *line, size_t len)
 	return false;
 }
 
-/* The text with the counts of links left out; static, two at a time. */
-static const char *without_counts(const char *text, unsigned which)
+/* The text with what CHANGE may leave otherwise left out; static, three at a time. */
+static const char *blurred(const struct change *change, const char *text, unsigned which)
 {
 	static char buf[3][65536];
 	char *to = buf[which];
+	bool dir = false;
 
 	while (*text && to < buf[which] + sizeof(buf[which]) - 1) {
-		if (!strncmp(text, " links=", 7))
+		if (change->may & MAY_COUNT && !strncmp(text, " links=", 7))
 			text += 7 + strspn(text + 7, "0123456789");
-		else
-			*to++ = *text++;
+		else if (change->may & MAY_CLEAR && dir && !strncmp(text, " ino=", 5))
+			text += 5 + strspn(text + 5, "0123456789");
+		if (*text == '\n')
+			dir = false;
+		else if (!strncmp(text, " 40", 3))
+			dir = true;
+		*to++ = *text++;
 	}
 	*to = '\0';
 	return buf[which];
@@ -392,11 +398,11 @@ enum verdict picture_judge(const struct change *change, const char *now, const c
 		return VERDICT_NEW;
 	if (!strcmp(now, old))
 		return VERDICT_OLD;
-	if (change->in_parts && is_between(now, old, new))
+	if (change->may & MAY_PARTS && is_between(now, old, new))
 		return VERDICT_PARTS;
-	if (change->count_high) {
-		now = without_counts(now, 0);
-		if (!strcmp(now, without_counts(new, 1)) || !strcmp(now, without_counts(old, 2)))
+	if (change->may & (MAY_COUNT | MAY_CLEAR)) {
+		now = blurred(change, now, 0);
+		if (!strcmp(now, blurred(change, new, 1)) || !strcmp(now, blurred(change, old, 2)))
 			return VERDICT_PARTS;
 	}
 	return VERDICT_NEITHER;

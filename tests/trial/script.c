@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,7 @@
 
 #define WORDS_MOST 6u
 #define HELD_MOST 4u
+#define CHATTR_MASK (uint32_t)(FS_IMMUTABLE_FL | FS_APPEND_FL | FS_NODUMP_FL)
 
 static const struct lam_call call = { .cred = { .umask = 022 } };
 static uint64_t held[HELD_MOST];
@@ -234,7 +236,7 @@ static int do_data(struct command *c, uint64_t id)
 static int do_object(struct command *c, const struct lam_entry *e)
 {
 	const char *verb = c->words[0];
-	struct lam_fileattr fa = { .flags_valid = true };
+	struct lam_fileattr fa;
 	struct lam_entry made;
 	int r;
 
@@ -246,7 +248,11 @@ static int do_object(struct command *c, const struct lam_entry *e)
 	if (!strcmp(verb, "rmx"))
 		return lam_removexattr(c->stack, &call, e->id, c->words[2]);
 	if (!strcmp(verb, "chattr")) {
-		fa.flags = (uint32_t)c->num[2];
+		r = lam_get_fileattr(c->stack, &call, e->id, &fa);
+		if (r < 0)
+			return r;
+		fa.flags = (fa.flags & ~CHATTR_MASK) | (uint32_t)c->num[2];
+		fa.flags_valid = true;
 		return lam_set_fileattr(c->stack, &call, e->id, &fa);
 	}
 	if (!strcmp(verb, "tmpfile")) {
@@ -289,20 +295,30 @@ static int run_command(struct command *c)
 	return r;
 }
 
+/* The command at *SCRIPT, which moves behind it. */
+static int next_command(struct lam_stack *stack, const char **script)
+{
+	struct command c = { .stack = stack };
+	const char *end = strstr(*script, "; ");
+	size_t len = end ? (size_t)(end - *script) : strlen(*script);
+
+	CHECK(len < sizeof(c.text));
+	memcpy(c.text, *script, len);
+	*script = end ? end + 2 : NULL;
+	return run_command(&c);
+}
+
 int script_run(struct lam_stack *stack, const char *script)
 {
-	while (script && *script) {
-		struct command c = { .stack = stack };
-		const char *end = strstr(script, "; ");
-		size_t len = end ? (size_t)(end - script) : strlen(script);
-		int r;
+	int r = 0;
 
-		CHECK(len < sizeof(c.text));
-		memcpy(c.text, script, len);
-		r = run_command(&c);
-		if (r < 0)
-			return r;
-		script = end ? end + 2 : NULL;
-	}
-	return 0;
+	while (r >= 0 && script && *script)
+		r = next_command(stack, &script);
+	return r;
+}
+
+void script_try(struct lam_stack *stack, const char *script)
+{
+	while (script && *script)
+		(void)next_command(stack, &script); /* it may have been done */
 }

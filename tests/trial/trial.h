@@ -32,11 +32,14 @@ extern const size_t n_setups;
 /* A change.  PREPARE and RUN are commands separated by "; ": script.c has the list. */
 struct change {
 	const char *name, *prepare, *run;
-	/* A crash may leave a count of names that is one too high (docs/design/crash-consistency.md). */
-	bool count_high;
-	/* A crash may leave some of its parts done: each line of the picture is old or new. */
-	bool in_parts;
+	unsigned may; /* MAY_*: what a crash may leave that is neither the old nor the new tree */
 };
+
+/* docs/design/crash-consistency.md says when. */
+#define MAY_COUNT 1u /* a count of names that is one too high */
+#define MAY_PARTS \
+	2u /* some parts of what was asked for are done: each word of a line is old or new */
+#define MAY_CLEAR 4u /* an empty directory that is about to be replaced is another one already */
 
 extern const struct change changes[];
 extern const size_t n_changes;
@@ -69,6 +72,8 @@ extern time_t trial_start;
 
 /* Run commands; the first negative answer ends it and is returned. */
 int script_run(struct lam_stack *stack, const char *script);
+/* Run them all, whatever they answer. */
+void script_try(struct lam_stack *stack, const char *script);
 /* The answer to whether a client refers to an id, of every stack that trial_open() opens. */
 bool script_in_use(void *ctx, uint64_t id);
 /* What script_run() holds on to: nothing any more.  For a stack that is gone. */
