@@ -224,6 +224,7 @@ struct node {
 };
 
 #define NODE_SHARDS 64u
+#define NAME_STRIPES 256u
 
 struct node_shard {
 	struct mutex lock; /* RANK_TABLE */
@@ -283,8 +284,10 @@ struct lam_stack {
 	_Atomic uint64_t temp_counter;
 	bool whiteout_link; /* hard links of whiteouts work */
 
-	struct mutex rename_lock; /* RANK_RENAME */
-	struct mutex copyup_lock; /* RANK_LEAF: NF_COPYING */
+	struct mutex rename_lock;	       /* RANK_RENAME */
+	struct mutex name_locks[NAME_STRIPES]; /* RANK_NAMES, by id: names.c */
+	_Atomic uint64_t names_seq;	       /* changes of files with several names */
+	struct mutex copyup_lock;	       /* RANK_LEAF: NF_COPYING */
 	struct cond copyup_cond;
 
 	struct node_shard shards[NODE_SHARDS];
@@ -563,6 +566,30 @@ int work_orphan_drop(struct lam_stack *s, struct node *n);
 void work_discard(struct lam_stack *s, const char *name, bool dir);
 bool stack_in_use(struct lam_stack *s, uint64_t id);
 
+/* names.c: one change at a time of the names of one file */
+struct names_lock {
+	struct mutex *first, *second; /* NULL: not taken */
+};
+/* Hold the names of A and B, which may be NULL or directories (of which nothing is held).  The caller
+ * holds the directories of the names that it is about to change. */
+struct names_lock names_lock(struct lam_stack *s, const struct node *a, const struct node *b);
+void names_unlock(struct names_lock *lock);
+/* What was seen of a file's names after names_seen() is still true under its lock if names_changed()
+ * says so. */
+static inline uint64_t names_seen(struct lam_stack *s)
+{
+	return atomic_load(&s->names_seq);
+}
+static inline bool names_changed(struct lam_stack *s, uint64_t seen)
+{
+	return atomic_load(&s->names_seq) != seen;
+}
+/* Before the lock is given back: the number of a file's names, or where they are, has changed. */
+static inline void names_note(struct lam_stack *s)
+{
+	atomic_fetch_add(&s->names_seq, 1);
+}
+
 /* create.c */
 struct newobj {
 	uint32_t mode, major, minor;
@@ -590,6 +617,8 @@ int drop_begin(struct lam_stack *s, struct node *d, const char *name, const stru
 int drop_keep_way(struct lam_stack *s, struct node *d, const char *name, struct drop *w);
 /* After the name is gone. */
 int drop_end(struct lam_stack *s, struct drop *w);
+/* When no lock is held any more: what was kept for a user that has meanwhile let it go. */
+void drop_unused(struct lam_stack *s, struct node *n);
 /* Put a clean opaque directory in place of an empty one that has whiteouts in it or is in use. */
 int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, struct drop *w);
 
