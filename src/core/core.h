@@ -572,8 +572,11 @@ int drop_begin(struct lam_stack *s, struct node *d, const char *name, const stru
 int drop_keep_way(struct lam_stack *s, struct node *d, const char *name, struct drop *w);
 /* After the name is gone. */
 int drop_end(struct lam_stack *s, struct drop *w);
-/* Put a clean opaque directory in place of an empty one that has whiteouts in it or is in use. */
-int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, struct drop *w);
+/* Put a clean opaque directory, which is like the other otherwise, in place of an empty one that has whiteouts
+ * in it or is in use; that one goes to the work directory as TEMP.  Then one of the others. */
+int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
+void remove_clear_undo(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
+void remove_clear_done(struct lam_stack *s, const char *temp, struct drop *w);
 
 /* rename.c */
 /* The redirect that N needs: relative for another name in the same directory, else absolute.
