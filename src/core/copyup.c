@@ -29,7 +29,7 @@ struct copyup {
 	int fd;			      /* of the copy; -1 for what is not opened */
 	char temp[32];		      /* name in the work directory; "" for O_TMPFILE */
 	uint64_t ino;		      /* of the copy */
-	uint32_t generation;	      /* where its filesystem's handles need it */
+	uint32_t generation;	      /* ... and its filesystem's word for the number's use */
 };
 
 static bool want_xattr(void *ctx, const char *name)
@@ -506,9 +506,8 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 	if (r == 0) {
 		r = c.temp[0] ? sys_statx(s->work_fd, c.temp, &st) : sys_statx(c.fd, "", &st);
 		c.ino = st.stx_ino;
-		if (s->layers[LAYER_UPPER].fs->needs_generation)
-			c.generation = fsys_generation(s, s->layers[LAYER_UPPER].fs,
-						       c.temp[0] ? s->work_fd : c.fd, c.temp, NULL);
+		c.generation = fsys_generation(s, s->layers[LAYER_UPPER].fs,
+					       c.temp[0] ? s->work_fd : c.fd, c.temp, NULL);
 	}
 	if (r == 0 && c.meta_only && !(n->flags & NF_METACOPY))
 		r = copyup_keep_data(s, n);

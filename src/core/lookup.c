@@ -292,7 +292,7 @@ int lookup_origin(struct lam_stack *s, const struct fh *fh, struct found *f)
 
 	if (r < 0)
 		return -ENODATA;
-	fs = fsys_by_uuid(s, v.uuid);
+	fs = fsys_by_fh(s, &v);
 	if (!fs || v.path_upper || v.type != fs->handle_type ||
 	    v.fid_len > sizeof(f->origin_handle.fid))
 		return -ENODATA;

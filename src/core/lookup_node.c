@@ -43,13 +43,19 @@ static uint32_t file_generation(struct lam_stack *s, struct node *d, const char 
 	return generation;
 }
 
-/* The filesystem of a status; one that is met for the first time (a btrfs subvolume inside a layer) is
- * added. */
-static struct fsys *fs_of(struct lam_stack *s, const struct statx *st, uint16_t layer)
+/* The filesystem of a real directory. */
+static struct fsys *fs_of_dir(struct lam_stack *s, struct rdir *dir, dev_t dev)
 {
-	struct fsys *fs = fsys_by_dev(s, statx_dev(st));
+	struct fsys *fs = fsys_by_dev(s, dev);
+	struct fdent *e;
+	struct statx st;
 
-	return fs ? fs : fsys_add(s, s->layers[layer].fd, st);
+	if (fs || rdir_open(s, dir, &e) < 0)
+		return fs;
+	if (sys_statx(e->fd, "", &st) == 0)
+		fs = fsys_met(s, e->fd, &st, s->layers[dir->layer].fs);
+	fdcache_put(&s->fds, e);
+	return fs;
 }
 
 /* Without an index a lower hard link is broken when it is copied up: each of its names is an object of
@@ -70,14 +76,13 @@ static uint64_t id_of(struct lam_stack *s, const struct node *d, const char *nam
 	if (S_ISDIR(f->type)) {
 		if (f->origin_known && !f->n_lower)
 			return id_make(s, f->origin_fs, f->origin_ino, false);
-		fs = fsys_by_dev(s, f->bottom_dev);
-		if (!fs)
-			fs = fs_of(s, &f->st, f->layer);
+		fs = fs_of_dir(s, f->n_lower ? f->lower[f->n_lower - 1] : f->upper, f->bottom_dev);
 		return fs ? id_make(s, fs, f->bottom_ino, !f->n_lower) : 0;
 	}
 	if (f->origin_known)
 		return id_make(s, f->origin_fs, f->origin_ino, false);
-	fs = fs_of(s, &f->st, f->layer);
+	/* A file is on the filesystem of its directory, which was met before. */
+	fs = fsys_by_dev(s, statx_dev(&f->st));
 	if (fs && f->lower_links && s->has_upper && s->index_fd < 0) {
 		f->by_name = true;
 		return id_of_name(s, fs, d, name);

@@ -167,6 +167,7 @@ int drop_end(struct lam_stack *s, struct drop *w)
 		if (r == 0 && s->nfs_export)
 			r = index_whiteout(s, w->key);
 	}
+	uppermap_gone(s, n);
 	n->flags |= NF_DEAD;
 	if (!w->in_use)
 		node_retire(s, n);

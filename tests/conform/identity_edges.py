@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Identity where somebody means harm or the layers are odd: handles of what lies outside of the layers,
+subvolumes inside them, numbers that are used again."""
+import os
+import struct
+
+from lib import sysc
+from lib.layers import D, F
+from lib.rows import need, row
+
+THREE = "3 file handles"
+INSIDE = [F("f", "f"), F("g", "g"), D("d"), F("d/h", "h"), D("e"), F("e/i", "i")]
+# In a handle of a FUSE mount: 64 bits of id, the upper half first, and 32 of the generation.
+FUSE_HANDLE = 0x81
+ID_BORN_UPPER = 1 << 62
+
+
+def fuse_handle(node, generation):
+	return FUSE_HANDLE, struct.pack("=III", node >> 32, node & 0xFFFFFFFF, generation)
+
+
+def need_stale(c, h, what):
+	e = c.error(h)
+	need(e == "ESTALE", "the handle of %s gives %s" % (what, e or "an object"))
+
+
+@row(THREE, "of a lower file moved out of its layer: ESTALE, whether seen there or not",
+	lower=[INSIDE, [F("k")]], dirty=True)
+def handle_outside_lower(c):
+	"""The inode and its generation are as they were, so nothing but its place tells."""
+	names = ("f", "d/h", "e", "e/i")
+	hs = {n: c.handle(n) for n in names}
+	out = os.path.join(c.place.extra if c.place.config in ("ext4", "xfs", "btrfs", "tmpfs")
+		else os.path.dirname(c.place.lower[0]), "outside")
+	c.stop()
+	os.mkdir(out)
+	for n in ("f", "d/h", "e"):
+		os.rename(os.path.join(c.place.lower[0], n), os.path.join(out, os.path.basename(n)))
+	c.start()
+	for when in ("never seen there", "seen there"):
+		c.drop()
+		if when == "seen there":
+			for top, _, files in os.walk(out):
+				for f in files:
+					os.stat(os.path.join(top, f))
+		for n, h in hs.items():
+			need_stale(c, h, "%s, %s," % (n, when))
+	need(c.read("g") == b"g" and c.error(c.handle("g")) is None, "what is inside")
+
+
+@row(THREE, "of a lower file with one more name outside of the layers: the file", lower=[INSIDE],
+	dirty=True)
+def handle_linked_outside(c):
+	c.stop()
+	out = os.path.dirname(c.place.lower[0]) + "/outside"
+	os.link(c.place.lower[0] + "/d/h", out)
+	c.start()
+	h = c.handle("d/h")
+	for seen in (False, True):
+		c.remount()
+		c.drop()
+		if seen:
+			os.stat(out)
+		c.need_same(h, "d/h", b"h")
+	os.unlink(out)
+
+
+def _reuse(c, ino, out):
+	"""Make files outside of the layers until one has this inode number; its generation, or None."""
+	for i in range(2000):
+		p = os.path.join(out, "x%d" % i)
+		with open(p, "x", encoding="ascii") as f:
+			f.write("secret")
+		if os.stat(p).st_ino == ino:
+			return p
+	return None
+
+
+def _empty(path):
+	for n in os.listdir(path):
+		os.unlink(os.path.join(path, n))
+
+
+@row(THREE, "forged, of a number that upper had and a file outside has now: ESTALE",
+	lower=[INSIDE], fs=("ext4", "xfs"))
+def handle_outside_upper(c):
+
+	out = c.place.extra
+	c.create("keep", b"keep")
+	h = c.handle("keep")
+	for i in range(10):
+		c.create("victim%d" % i, b"mine")
+	c.remount()
+	c.need_same(h, "keep", b"keep")		# from now on upper is known by heart
+	tried = 0
+	for i in range(10):
+		name = "victim%d" % i
+		ino = os.stat(os.path.join(c.place.upper, name)).st_ino
+		os.unlink(c.p(name))
+		c.drop()
+		got = _reuse(c, ino, out)
+		if not got:
+			_empty(out)
+			continue
+		tried += 1
+		_, raw = sysc.name_to_handle(sysc.AT_FDCWD, got)
+		generation = struct.unpack_from("=I", raw, 4 if c.place.config == "ext4" else 8)[0]
+		for born in (ID_BORN_UPPER, 0):
+			need_stale(c, fuse_handle(born | ino, generation), "a forged number")
+		_empty(out)
+	need(tried or c.place.config != "ext4", "no number was used again")
