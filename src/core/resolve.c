@@ -394,33 +394,6 @@ int resolve_connect(struct lam_stack *s, struct node *n)
 	return r;
 }
 
-/* Take a node without a name away for one that a lookup by name makes. */
-static int connect_fresh(struct lam_stack *s, struct node *n, struct node **ret)
-{
-	struct namewalk w = { .s = s, .ino = n->real_ino, .fs = s->layers[LAYER_UPPER].fs };
-	HELD(d, s);
-	int r;
-
-	if (n->id & ID_BORN_UPPER) {
-		struct fsys *fs;
-
-		(void)id_real_ino(s, n->id, &fs);
-		w.fs = fs;
-	}
-	r = walk_layer(s, LAYER_UPPER, name_seen, &w);
-
-	if (r <= 0)
-		return r < 0 ? r : -ESTALE;
-	node_retire(s, n);
-	r = resolve_dir(s, &w.dir, LAYER_UPPER, &d.n);
-	if (r < 0)
-		return r;
-	mutex_lock(&d.n->dir->lock);
-	r = lookup_entry_locked(s, d.n, w.name, NULL, ret);
-	mutex_unlock(&d.n->dir->lock);
-	return r == -ENOENT ? -ESTALE : r;
-}
-
 static void set_generation(struct node *n, const struct fsys *fs, const struct sys_handle *h,
 			   const struct statx *lower_st)
 {
@@ -436,11 +409,16 @@ static void set_generation(struct node *n, const struct fsys *fs, const struct s
 	mutex_unlock(&n->lock);
 }
 
+static int resolve_by_walk(struct lam_stack *s, uint64_t id, struct fsys *fs, uint64_t ino,
+			   struct node **ret);
+
 /* An upper file: a node by handle, and by name where it has no data of its own. */
 static int upper_file(struct lam_stack *s, uint64_t id, const struct sys_handle *h,
 		      const struct statx *st, const char *key, struct node **ret)
 {
+	struct fsys *fs;
 	struct node *n;
+	uint64_t ino;
 	int r = detached(s, id, h, st, LAYER_UPPER, key, &n);
 
 	if (r < 0)
@@ -455,11 +433,12 @@ static int upper_file(struct lam_stack *s, uint64_t id, const struct sys_handle 
 			place_done(s, &p);
 		}
 		if (r == 0 && x.metacopy && !(n->flags & NF_METACOPY)) {
-			/* Its data is below, which only its name tells: the walk finds it, and the lookup
-			 * makes a node that knows. */
-			r = connect_fresh(s, n, ret);
+			/* Its data is below, which only a name tells, of its own or of the lower file: a
+			 * walk finds one, and the lookup makes a node that knows. */
+			node_retire(s, n);
 			node_put(s, n);
-			return r;
+			ino = id_real_ino(s, id, &fs);
+			return fs ? resolve_by_walk(s, id, fs, ino, ret) : -ESTALE;
 		}
 	}
 	*ret = n;
@@ -669,7 +648,8 @@ static int resolve_lower(struct lam_stack *s, uint64_t id, struct fsys *fs, uint
 				    : resolve_lower_file(s, id, fs, &h, &st, ret);
 }
 
-/* Without privilege a file cannot be opened by handle: it is found by its number in a walk of the layers. */
+/* Without privilege a file cannot be opened by handle: it is found by its number in a walk of the layers.  The
+ * same where a name has to be known. */
 static int resolve_by_walk(struct lam_stack *s, uint64_t id, struct fsys *fs, uint64_t ino,
 			   struct node **ret)
 {

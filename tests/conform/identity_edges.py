@@ -5,7 +5,7 @@ import os
 import struct
 
 from lib import sysc
-from lib.layers import D, F
+from lib.layers import D, F, H
 from lib.rows import need, row
 
 THREE = "3 file handles"
@@ -109,3 +109,43 @@ def handle_outside_upper(c):
 			need_stale(c, fuse_handle(born | ino, generation), "a forged number")
 		_empty(out)
 	need(tried or c.place.config != "ext4", "no number was used again")
+
+
+@row("4 writing through a handle", "changes of attributes with metacopy=on, the path never looked up",
+	opts=["metacopy=on", "redirect_dir=on"], modes=("default",),
+	lower=[[F("top")], [D("d"), D("d/e"), F("d/e/f", "data"), F("h1", "two"), H("h2", "h1")]])
+def write_attributes_metacopy(c):
+	for n in ("d/e/f", "h1"):
+		h = c.handle(n)
+		c.remount()
+		c.drop()
+		fd = c.decode(h, os.O_RDONLY)
+		os.fchmod(fd, 0o600)
+		c.done(fd)
+		need(os.stat(c.p(n)).st_mode & 0o777 == 0o600, "%s has the old mode" % n)
+		c.need_same(h, n, b"data" if n == "d/e/f" else b"two")
+		c.remount()
+		c.need_same(h, n, b"data" if n == "d/e/f" else b"two")
+	need(c.read("h2") == b"two" and os.stat(c.p("h2")).st_mode & 0o777 == 0o600, "a link broke")
+
+
+@row("4 writing through a handle", "changes with metacopy=on of a file that lost the name it was known by",
+	opts=["metacopy=on", "redirect_dir=on"], modes=("default",),
+	lower=[[D("d"), F("d/h1", "two"), H("h2", "d/h1"), F("o", "one")]])
+def write_attributes_metacopy_names(c):
+	h = c.handle("d/h1")
+	fd = c.open("d/h1")
+	os.unlink(c.p("d/h1"))
+	os.fchmod(fd, 0o640)
+	need(os.stat(c.p("h2")).st_mode & 0o777 == 0o640, "the other name has the old mode")
+	c.need_same(h, "h2", b"two")
+	fd = c.open("o")
+	os.unlink(c.p("o"))
+	os.fchmod(fd, 0o640)
+	need(os.fstat(fd).st_mode & 0o777 == 0o640 and os.pread(fd, 9, 0) == b"one",
+		"the file without a name")
+	c.remount()
+	need(c.read("h2") == b"two" and os.stat(c.p("h2")).st_mode & 0o777 == 0o640,
+		"not after a remount")
+	c.remount()
+	c.need_same(h, "h2", b"two")
