@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Identity where somebody means harm or the layers are odd: handles of what lies outside of the layers,
 subvolumes inside them, numbers that are used again."""
+import contextlib
 import os
 import struct
+import subprocess
 
 from lib import sysc
-from lib.layers import D, F, H
+from lib.layers import D, F, H, build
 from lib.rows import need, row
 
 THREE = "3 file handles"
@@ -149,3 +151,70 @@ def write_attributes_metacopy_names(c):
 		"not after a remount")
 	c.remount()
 	c.need_same(h, "h2", b"two")
+
+
+def _subvolumes(place):
+	"""In a lower layer and in upper, each with the inode numbers that are outside as well."""
+	for top, names in [(p, ("d/s1", "s2")) for p in place.lower] + [(place.upper, ("us",))]:
+		kind = subprocess.run(["stat", "-f", "-c", "%T", top], check=True, text=True,
+			stdout=subprocess.PIPE).stdout.strip()
+		for n in names if kind == "btrfs" else ():
+			path = os.path.join(top, n)
+			os.makedirs(os.path.dirname(path), exist_ok=True)
+			subprocess.run(["btrfs", "-q", "subvolume", "create", path], check=True)
+			build(path, [F("f", n), F("g", "g"), D("sd"), F("sd/x", n), F("h1", "h"),
+				H("h2", "h1")])
+
+
+SUB = ("d/s1", "s2", "us")
+IN_SUB = [s + n for s in SUB for n in ("", "/f", "/g", "/sd", "/sd/x", "/h1")]
+
+
+def _sub_numbers(c, order):
+	return {n: c.ino(n) for n in order}
+
+
+@row("1 inode numbers", "unique and kept in subvolumes inside the layers", fs=("btrfs", "mixed"),
+	lower=[INSIDE, [F("k")]], prepare=_subvolumes, kernel_opts=[])
+def ino_subvolumes(c):
+	every = [n for n in IN_SUB + ["f", "g", "d/h", "e", "e/i"] if os.path.lexists(c.p(n))]
+	need("s2/f" in every, "there is no subvolume")
+	b = _sub_numbers(c, every)
+	need(len(set(b.values())) == len(b), "two objects share a number: %s" % b)
+	c.remount()
+	need(_sub_numbers(c, reversed(every)) == b, "met in another order they have other numbers")
+	for n in ("d/s1/f", "s2/h1", "s2/sd/x"):
+		if n in b:
+			h = c.handle(n)
+			fd = c.open(n)
+			with contextlib.suppress(OSError):	# a copy may not leave its subvolume
+				os.chmod(c.p(n), 0o600)
+			need(c.ino(n) == b[n], "%s has another number after chmod" % n)
+			c.done(fd)
+			c.need_same(h, n)
+	c.remount()
+	now = _sub_numbers(c, every)
+	need(now == b, "after a remount: %s" % [(n, b[n], now[n]) for n in b if b[n] != now[n]])
+	for d in ["."] + [n for n in every if os.path.isdir(c.p(n))]:
+		with os.scandir(c.p(d)) as it:
+			for e in it:
+				need(e.inode() == os.lstat(e.path).st_ino, "d_ino of " + e.path)
+
+
+@row(THREE, "in subvolumes inside the layers, also before any lookup comes there", fs=("btrfs",),
+	lower=[INSIDE], prepare=_subvolumes, kernel_opts=[])
+def handle_subvolumes(c):
+	hs = {n: c.handle(n) for n in IN_SUB}
+	for when in ("hot", "cold", "after a remount"):
+		for n, h in reversed(hs.items()):
+			fd = c.decode(h)
+			st = os.fstat(fd)
+			c.done(fd)
+			if when == "hot":
+				need(st.st_ino == c.ino(n), "the handle of %s gives another" % n)
+		if when == "hot":
+			c.drop()
+		else:
+			for n, h in hs.items():
+				c.need_same(h, n)
+			c.remount()
