@@ -24,18 +24,24 @@ static uint32_t bottom_generation(struct lam_stack *s, struct fsys *fs, const st
 	return generation;
 }
 
+/* The part of a directory that is in LAYER, or NULL. */
+static struct rdir *dir_at_layer(const struct node *d, uint16_t layer)
+{
+	if (layer == LAYER_UPPER)
+		return d->dir->upper;
+	for (unsigned i = 0; i < d->dir->n_lower; i++)
+		if (d->dir->lower[i]->layer == layer)
+			return d->dir->lower[i];
+	return NULL;
+}
+
 static uint32_t file_generation(struct lam_stack *s, struct node *d, const char *name,
 				struct fsys *fs, const struct found *f)
 {
-	struct rdir *at = NULL;
+	struct rdir *at = dir_at_layer(d, f->layer);
 	uint32_t generation;
 	struct fdent *e;
 
-	if (f->layer == LAYER_UPPER)
-		at = d->dir->upper;
-	for (unsigned i = 0; i < d->dir->n_lower && !at; i++)
-		if (d->dir->lower[i]->layer == f->layer)
-			at = d->dir->lower[i];
 	if (!at || rdir_open(s, at, &e) < 0)
 		return 0;
 	generation = fsys_generation(s, fs, e->fd, name, NULL);
@@ -50,7 +56,7 @@ static struct fsys *fs_of_dir(struct lam_stack *s, struct rdir *dir, dev_t dev)
 	struct fdent *e;
 	struct statx st;
 
-	if (fs || rdir_open(s, dir, &e) < 0)
+	if (fs || !dir || rdir_open(s, dir, &e) < 0)
 		return fs;
 	if (sys_statx(e->fd, "", &st) == 0)
 		fs = fsys_met(s, e->fd, &st, s->layers[dir->layer].fs);
@@ -81,8 +87,7 @@ static uint64_t id_of(struct lam_stack *s, const struct node *d, const char *nam
 	}
 	if (f->origin_known)
 		return id_make(s, f->origin_fs, f->origin_ino, false);
-	/* A file is on the filesystem of its directory, which was met before. */
-	fs = fsys_by_dev(s, statx_dev(&f->st));
+	fs = fs_of_dir(s, dir_at_layer(d, f->layer), statx_dev(&f->st));
 	if (fs && f->lower_links && s->has_upper && s->index_fd < 0) {
 		f->by_name = true;
 		return id_of_name(s, fs, d, name);
