@@ -172,15 +172,26 @@ uint64_t listing_hash(const char *name, size_t len);
 
 /* ---- Nodes: node.c ---- */
 
+/* An array of a directory's lower parts, of N places, that is not the present one. */
+struct old_parts {
+	struct old_parts *next;
+	struct rdir **lower;
+	uint16_t n;
+};
+
 struct dir {
 	struct mutex lock; /* RANK_DIR: the names in the directory and all below */
 	struct rdir *_Atomic
-		upper;	     /* NULL until copied up; set under the parent's lock and node lock */
-	struct rdir **lower; /* topmost first; fixed */
-	uint16_t n_lower;
-	uint16_t lookups; /* without a listing so far */
-	bool never_pure;  /* upper part may hold whiteouts although nothing is below */
-	bool too_big;	  /* more names than a listing may have */
+		upper; /* NULL until copied up; set under the parent's lock and node lock */
+	/* Topmost first.  Fixed, but for watch_lower: then another array may take its place, under this lock and
+	 * the node's.  Who reads without them asks for the number first. */
+	struct rdir **_Atomic lower;
+	_Atomic uint16_t n_lower;
+	uint16_t n_spare;      /* references in the array after these */
+	struct old_parts *old; /* arrays that somebody may still be reading */
+	uint16_t lookups;      /* without a listing so far */
+	bool never_pure;       /* upper part may hold whiteouts although nothing is below */
+	bool too_big;	       /* more names than a listing may have */
 	struct listing *listing;
 	struct window *window; /* of a listing that is too big: readdir.c */
 };
