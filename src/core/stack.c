@@ -187,7 +187,7 @@ static int open_layer(struct lam_stack *s, uint16_t i, const char *path, bool da
 	if (r < 0)
 		return r;
 	l->ino = st.stx_ino;
-	l->fs = fsys_add(s, l->fd, &st);
+	l->fs = fsys_add(s, l->fd, &st, NULL);
 	if (!l->fs) {
 		log_error("the layers lie on more than %u filesystems", MAX_FILESYSTEMS);
 		return -EMFILE;
