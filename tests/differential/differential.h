@@ -86,6 +86,7 @@ enum where { W_CALL, W_FD, W_TARGET, W_PARENT, W_TARGET2, W_PARENT2, W_TREE, W_U
 	X(GID, "gid")                 \
 	X(NLINK, "nlink")             \
 	X(SIZE, "size")               \
+	X(INO, "inode number")        \
 	X(RDEV, "rdev")               \
 	X(BLKSIZE, "blksize")         \
 	X(BLOCKS, "blocks")           \
@@ -95,7 +96,6 @@ enum where { W_CALL, W_FD, W_TARGET, W_PARENT, W_TARGET2, W_PARENT2, W_TREE, W_U
 	X(CTIME, "ctime")             \
 	X(MTIME_MOVED, "mtime moved") \
 	X(CTIME_MOVED, "ctime moved") \
-	X(INO, "identity")            \
 	X(DATA, "data")               \
 	X(POS, "position")            \
 	X(TARGET, "link target")      \
@@ -120,6 +120,9 @@ struct field {
 	uint32_t key, key_len;
 	uint64_t value;
 };
+
+/* In the value of an entry: it is listed, but cannot be looked up. */
+enum { PHANTOM = 0x100 };
 
 enum { REC_FIELDS = 4096, REC_BYTES = 512 << 10 };
 
@@ -167,7 +170,8 @@ struct side {
 struct slot {
 	int flags;
 	bool dir;
-	bool odd; /* a difference that is meant was seen through it: what is in it is not compared */
+	bool odd;	   /* a difference that is meant was seen through it: it is closed */
+	bool times_differ; /* likewise: they are set */
 };
 
 /* Memory that worker and actors share. */
@@ -177,6 +181,7 @@ struct shared {
 	uint32_t next, last;
 	bool closing; /* the turn is for letting go of everything */
 	bool failed;
+	bool over; /* a difference that is meant cannot be set right: the run ends without one */
 	unsigned mounted; /* number of the mount, so that actors open the roots again */
 	bool kernel[2];	  /* who serves which side */
 	char what[TEXT_MAX];
@@ -248,25 +253,24 @@ extern const struct op_info layer_table[];
 
 #define OPS(X)                                                                                               \
 	X(open, OPEN)                                                                                        \
-	X(close, CLOSE) X(read, READ) X(pread, PREAD) X(write, WRITE) X(pwrite, PWRITE) X(                   \
-		readv,                                                                                       \
-		READV) X(writev,                                                                             \
-			 WRITEV) X(lseek,                                                                    \
-				   LSEEK) X(truncate,                                                        \
-					    TRUNCATE) X(ftruncate,                                           \
-							FTRUNCATE) X(fallocate,                              \
-								     FALLOCATE) X(copy_file_range,           \
-										  COPY_RANGE)                \
+	X(close, CLOSE)                                                                                      \
+	X(read, READ) X(pread, PREAD) X(write, WRITE) X(pwrite, PWRITE) X(readv, READV) X(                   \
+		writev, WRITEV) X(lseek,                                                                     \
+				  LSEEK) X(truncate,                                                         \
+					   TRUNCATE) X(ftruncate,                                            \
+						       FTRUNCATE) X(fallocate,                               \
+								    FALLOCATE) X(copy_file_range,            \
+										 COPY_RANGE)                 \
 		X(sendfile, SENDFILE) X(splice, SPLICE) X(fsync, FSYNC) X(fdatasync, FDATASYNC) X(           \
-			syncfs,                                                                              \
-			SYNCFS) X(fadvise,                                                                   \
-				  FADVISE) X(mmap, MMAP) X(mread, MREAD) X(mwrite,                           \
-									   MWRITE) X(msync, MSYNC)           \
-			X(munmap, MUNMAP) X(link, LINK) X(linkfd, LINKFD) X(symlink, SYMLINK) X(             \
-				readlink,                                                                    \
-				READLINK) X(mknod, MKNOD) X(mkdir,                                           \
-							    MKDIR) X(unlink,                                 \
-								     UNLINK) X(rmdir, RMDIR)                 \
+			syncfs, SYNCFS) X(fadvise,                                                           \
+					  FADVISE) X(mmap, MMAP) X(mread, MREAD) X(mwrite, MWRITE)           \
+			X(msync, MSYNC) X(munmap, MUNMAP) X(link, LINK) X(linkfd, LINKFD) X(                 \
+				symlink, SYMLINK) X(readlink,                                                \
+						    READLINK) X(mknod,                                       \
+								MKNOD) X(mkdir,                              \
+									 MKDIR) X(unlink,                    \
+										  UNLINK) X(rmdir,           \
+											    RMDIR)           \
 				X(rename, RENAME) X(chmod, CHMOD) X(fchmod, FCHMOD) X(                       \
 					chown,                                                               \
 					CHOWN) X(fchown,                                                     \

@@ -335,7 +335,7 @@ static void make_special(struct making *m, struct str path)
 	if (S_ISCHR(op->b))
 		op->c = makedev(1, 3);
 	if (S_ISBLK(op->b))
-		op->c = makedev(7, 250);
+		op->c = makedev(240, 99);
 	decorate(m, path, true);
 }
 

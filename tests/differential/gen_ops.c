@@ -298,7 +298,7 @@ static void gen_names(struct making *m, struct op *op)
 	}
 	if (op->code == OP_MKNOD) {
 		op->b |= types[rng_below(r, 5)];
-		op->a = rng_chance(r, 10) ? 0 : S_ISBLK(op->b) ? makedev(7, 250) : makedev(1, 3);
+		op->a = rng_chance(r, 10) ? 0 : S_ISBLK(op->b) ? makedev(240, 99) : makedev(1, 3);
 	}
 	if (op->code == OP_UNLINK || op->code == OP_RMDIR || op->code == OP_READLINK)
 		return;

@@ -84,6 +84,7 @@ void look_stat(struct run *run, const struct side *s, struct rec *r, enum where 
 	rec_put(r, w, TAG_NLINK, sx->stx_nlink);
 	if (!S_ISDIR(sx->stx_mode))
 		rec_put(r, w, TAG_SIZE, sx->stx_size);
+	rec_put(r, w, TAG_INO, sx->stx_ino);
 	rec_put(r, w, TAG_RDEV, makedev(sx->stx_rdev_major, sx->stx_rdev_minor));
 	rec_put(r, w, TAG_BLKSIZE, sx->stx_blksize);
 	if (S_ISREG(sx->stx_mode))
@@ -166,8 +167,10 @@ static void look_entry(struct rec *r, enum where w, int fd, const struct dirent6
 	struct str name = { (char *)(uintptr_t)e->d_name, len };
 	struct statx sx;
 
-	rec_put_key(r, w, TAG_NAME, name, e->d_type);
-	if (root == -2 || statx(fd, e->d_name, AT_SYMLINK_NOFOLLOW, STATX_INO, &sx) < 0)
+	int seen = root == -2 ? 0 : statx(fd, e->d_name, AT_SYMLINK_NOFOLLOW, STATX_INO, &sx);
+
+	rec_put_key(r, w, TAG_NAME, name, e->d_type | (seen < 0 && errno == ENOENT ? PHANTOM : 0));
+	if (root == -2 || seen < 0)
 		return;
 	/* ".." of the mount's root is outside */
 	if (sx.stx_ino != e->d_ino && !(len == 2 && !memcmp(e->d_name, "..", 2) && root))

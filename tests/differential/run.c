@@ -21,7 +21,6 @@ struct session {
 	struct run run;
 	pid_t actor[ACTORS];
 	uint64_t lower[2];
-	bool over; /* nothing is mounted any more */
 };
 
 static void add_log(struct run *run, const struct side *s)
@@ -177,7 +176,7 @@ static bool remount(struct session *ss, bool swap)
 	case 1:
 		return tree_compare(&ss->run);
 	case 0: /* both refuse what the other left, and equally: there is nothing more to do */
-		ss->over = true;
+		sh->over = true;
 		return true;
 	default:
 		return false;
@@ -200,7 +199,7 @@ static bool all_steps(struct session *ss)
 	struct shared *sh = ss->run.sh;
 	bool good = true;
 
-	for (sh->next = 0; good && !ss->over && sh->next < ops->n;) {
+	for (sh->next = 0; good && !sh->over && sh->next < ops->n;) {
 		const struct op *op = &ops->v[sh->next];
 		uint32_t last = sh->next;
 
@@ -220,7 +219,7 @@ static bool all_steps(struct session *ss)
 		sh->last = last;
 		good = turn_of(ss, op->actor);
 	}
-	if (!good || ss->over)
+	if (!good || sh->over)
 		return good;
 	return tree_compare(&ss->run) && all_let_go(ss) && unmount_both(ss);
 }
@@ -260,7 +259,7 @@ bool run_script(const struct script *s, const struct place *p, struct shared *sh
 	clock_gettime(CLOCK_REALTIME_COARSE, &now);
 	sh->start_ns = (now.tv_sec - 1) * 1000000000;
 	sh->n_opened = 0;
-	sh->failed = sh->closing = false;
+	sh->failed = sh->closing = sh->over = false;
 	sh->turn = 0;
 	sh->what[0] = sh->kind[0] = 0;
 	sh->kernel[0] = true;
