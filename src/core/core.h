@@ -269,7 +269,7 @@ struct lam_stack {
 	/* Settings, as resolved at open. */
 	bool has_upper, privileged, userxattr;
 	_Atomic bool read_only;
-	bool redirect_follow, redirect_on, index, nfs_export, metacopy, metacopy_read;
+	bool redirect_follow, redirect_on, index, nfs_export, metacopy, metacopy_read, xino_on;
 	bool read_dot_wh, write_dot_wh, watch_lower;
 	bool no_acl, no_xattr, static_nlink;
 	enum lam_fsync fsync;

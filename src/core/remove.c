@@ -54,7 +54,8 @@ int drop_begin(struct lam_stack *s, struct node *d, const char *name, const stru
 	r = count_names(s, n, f, &w.names);
 	if (r < 0)
 		return r;
-	w.last = w.names <= 1;
+	/* Where links break at copy-up each name below is an object of its own. */
+	w.last = w.names <= 1 || (n->flags & NF_BY_NAME && f->layer != LAYER_UPPER);
 	if (n->flags & NF_INDEXED && w.in_upper) {
 		r = index_settle_nlink(s, n, &f->st);
 		if (r < 0)
@@ -244,7 +245,8 @@ static int remove_locked(struct removal *m)
 	}
 	if (r < 0)
 		return r;
-	r = drop_begin(s, m->d, m->name, &m->f, m->n, &w);
+	/* Its parent must be copied up first, but not for what is refused anyway. */
+	r = m->d->dir->upper ? drop_begin(s, m->d, m->name, &m->f, m->n, &w) : -EAGAIN;
 	if (r == 0)
 		r = drop_keep_way(s, m->d, m->name, &w);
 	if (r == 0)
@@ -282,8 +284,6 @@ static int remove_find(struct removal *m)
 		r = m->f.type ? 0 : -ENOENT;
 	if (r == 0 && S_ISDIR(m->f.type) != m->dir)
 		r = m->dir ? -ENOTDIR : -EISDIR;
-	if (r == 0 && !m->d->dir->upper)
-		r = -EAGAIN; /* its parent must be copied up first */
 	if (r == 0)
 		r = lookup_node_locked(s, m->d, m->name, &m->f, &m->n);
 	return r;

@@ -20,6 +20,7 @@ static int settle_redirect(struct lam_stack *s, const struct lam_config *c)
 	s->redirect_on = r == LAM_REDIRECT_ON;
 	s->redirect_follow = r == LAM_REDIRECT_ON || r == LAM_REDIRECT_FOLLOW ||
 			     r == LAM_REDIRECT_OFF;
+	s->xino_on = c->xino == LAM_XINO_ON;
 	return 0;
 }
 
