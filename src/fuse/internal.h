@@ -19,6 +19,7 @@
 #include "holds.h"
 #include "late.h"
 #include "passthrough.h"
+#include "walk.h"
 
 /* How many INTERRUPTs that came before their request are remembered. */
 #define EARLY_MAX 8u
@@ -87,6 +88,8 @@ struct fuse_front {
 	/* Operations that may not hold up a serving thread.  Two pools: a seek waits for writes, so
 	 * writes must not queue behind seeks. */
 	struct late_pool *seekers, *slow;
+
+	struct walk walk; /* what those who list directories want */
 };
 
 /* Where a request that wants to be served later stands. */
