@@ -307,7 +307,7 @@ void dirlist_note_upper(struct lam_stack *s, struct node *d, const char *name, u
 {
 	struct lentry *e;
 
-	window_note_added(d->dir, name);
+	window_note_added(s, d->dir, name);
 	if (!d->dir->listing)
 		return;
 	e = change_add(s, d, name);

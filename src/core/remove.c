@@ -139,6 +139,8 @@ int drop_end(struct lam_stack *s, struct drop *w)
 	struct node *n = w->n;
 	int r = 0;
 
+	if (!node_is_dir(n) && w->names > 1)
+		names_note(s);
 	if (!w->last) {
 		/* Only now: a count that is too low after a crash would make the last but one name the
 		 * last, and what is written through the other be lost. */
@@ -171,6 +173,12 @@ int drop_end(struct lam_stack *s, struct drop *w)
 	if (!w->in_use)
 		node_retire(s, n);
 	return r;
+}
+
+void drop_unused(struct lam_stack *s, struct node *n)
+{
+	if (n && n->flags & NF_ORPHAN && n->flags & NF_DEAD)
+		lam_forget(s, n->id); /* looks again whether it is in use */
 }
 
 /* The upper part of a file's name goes, or a whiteout comes. */
@@ -258,12 +266,16 @@ static int remove_locked(struct removal *m)
 	return r;
 }
 
-static int remove_try(struct removal *m)
+/* What goes by this name.  Again, if another name of the same file has changed since. */
+static int remove_find(struct removal *m)
 {
 	struct lam_stack *s = m->s;
 	int r;
 
-	mutex_lock(&m->d->dir->lock);
+	node_put(s, m->n);
+	m->n = NULL;
+	found_done(s, &m->f);
+	m->f = (struct found){ 0 };
 	r = lookup_locked(s, m->d, m->name, &m->f);
 	if (r == 0)
 		r = m->f.type ? 0 : -ENOENT;
@@ -273,9 +285,34 @@ static int remove_try(struct removal *m)
 		r = -EAGAIN; /* its parent must be copied up first */
 	if (r == 0)
 		r = lookup_node_locked(s, m->d, m->name, &m->f, &m->n);
+	return r;
+}
+
+static int remove_try(struct removal *m)
+{
+	struct lam_stack *s = m->s;
+	struct names_lock names = { 0 };
+	uint64_t seen;
+	int r;
+
+	mutex_lock(&m->d->dir->lock);
+	seen = names_seen(s);
+	r = remove_find(m);
+	if (r == 0) {
+		const uint64_t id = m->n->id;
+
+		names = names_lock(s, m->n, NULL);
+		if (names.first && names_changed(s, seen))
+			r = remove_find(m);
+		if (r == 0 && m->n->id != id)
+			r = -ESTALE; /* upper was changed behind our back */
+	}
 	if (r == 0)
 		r = remove_locked(m);
+	names_unlock(&names);
 	mutex_unlock(&m->d->dir->lock);
+	if (r == 0)
+		drop_unused(s, m->n);
 	node_put(s, m->n);
 	m->n = NULL;
 	found_done(s, &m->f);
