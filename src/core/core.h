@@ -103,7 +103,8 @@ struct rdir {
 	struct fdent *fde; /* RANK_FDCACHE */
 	_Atomic uint32_t refs;
 	uint16_t layer;
-	bool no_dot_wh;		/* a full listing saw no `.wh.` name */
+	bool no_dot_wh;	   /* a full listing saw no `.wh.` name */
+	bool true_numbers; /* on its layer's own filesystem: d_ino of what is in it is st_ino */
 	_Atomic uint8_t impure; /* 0 unknown, 1 no, 2 yes */
 };
 
@@ -130,6 +131,7 @@ int rdir_open(struct lam_stack *s, struct rdir *r, struct fdent **ret);
 
 struct lentry {
 	uint64_t hash; /* also the cookie; unique in its directory */
+	uint64_t ino;  /* as the topmost layer's directory tells it; 0: not known */
 	struct lentry *next;
 	uint32_t more;	/* 1 + index into the listing's chain of further positions */
 	uint16_t first; /* topmost position */
@@ -498,6 +500,9 @@ void dirlist_note_removed(struct lam_stack *s, struct node *d, const char *name,
 /* One pass over a real directory. */
 typedef int (*dirscan_fn)(void *ctx, const struct sys_dirent *de);
 int dirscan(int fd, dirscan_fn fn, void *ctx);
+/* The same without opening it again, for a real directory's cached descriptor: the lock of the directory
+ * that it is part of is held, so nobody else moves its position. */
+int dirscan_locked(int fd, dirscan_fn fn, void *ctx);
 /* 0 if the merged directory is empty, -ENOTEMPTY; *RET_WHITEOUTS: upper has whiteouts. Lock held. */
 int dirlist_check_empty(struct lam_stack *s, struct node *d, bool *ret_whiteouts);
 /* Remove whiteouts in a real directory that is out of sight. */

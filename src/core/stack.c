@@ -424,6 +424,7 @@ static int make_root_stack(struct lam_stack *s)
 		s->root_stack[i] = rdir_new(NULL, NULL, (uint16_t)(i + 1), s->layers[i + 1].ino);
 		if (!s->root_stack[i])
 			return -ENOMEM;
+		s->root_stack[i]->true_numbers = !s->layers[i + 1].fs->opaque_handles;
 	}
 	if (!s->has_upper)
 		return 0;
