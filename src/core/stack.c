@@ -20,6 +20,7 @@ static int settle_redirect(struct lam_stack *s, const struct lam_config *c)
 	s->redirect_on = r == LAM_REDIRECT_ON;
 	s->redirect_follow = r == LAM_REDIRECT_ON || r == LAM_REDIRECT_FOLLOW ||
 			     r == LAM_REDIRECT_OFF;
+	s->xino_on = c->xino == LAM_XINO_ON;
 	return 0;
 }
 
@@ -205,7 +206,7 @@ static int take_layer(struct lam_stack *s, uint16_t i, int fd, const char *path,
 	if (r < 0)
 		return r;
 	l->ino = st.stx_ino;
-	l->fs = fsys_add(s, l->fd, &st);
+	l->fs = fsys_add(s, l->fd, &st, NULL);
 	if (!l->fs) {
 		log_error("the layers lie on more than %u filesystems", MAX_FILESYSTEMS);
 		return -EMFILE;
@@ -446,6 +447,7 @@ static int make_root_stack(struct lam_stack *s)
 		s->root_stack[i] = rdir_new(NULL, NULL, (uint16_t)(i + 1), s->layers[i + 1].ino);
 		if (!s->root_stack[i])
 			return -ENOMEM;
+		s->root_stack[i]->true_numbers = !s->layers[i + 1].fs->opaque_handles;
 	}
 	if (!s->has_upper)
 		return 0;
@@ -497,6 +499,8 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	mutex_init(&s->fs_lock, RANK_LEAF);
 	mutex_init(&s->work_lock, RANK_WORK);
 	mutex_init(&s->rename_lock, RANK_RENAME);
+	for (unsigned i = 0; i < NAME_STRIPES; i++)
+		mutex_init(&s->name_locks[i], RANK_NAMES);
 	mutex_init(&s->copyup_lock, RANK_LEAF);
 	mutex_init(&s->rdir_lock, RANK_RDIR);
 	mutex_init(&s->listings_lock, RANK_LISTINGS);

@@ -119,13 +119,19 @@ int op_mknod(struct request *rq)
 		.major = (in->rdev >> 8) & 0xfff,
 		.minor = (in->rdev & 0xff) | ((in->rdev >> 12) & 0xfff00),
 	};
+	struct lam_entry entry;
 	int r;
 
 	r = new_name(rq, &m.name);
 	if (r < 0)
 		return r;
 	set_umask(rq, in->umask);
-	return make_and_reply(rq, &m);
+	r = make_once(rq, &m, &entry);
+	/* It may be an open() that makes a file where the kernel saw none, and is content with one that
+	 * somebody else made: ESTALE makes the kernel look again and decide. */
+	if (r == -EEXIST && S_ISREG(in->mode))
+		r = -ESTALE;
+	return r < 0 ? r : reply_entry(rq, &entry, HOLD_OWN_DATA);
 }
 
 int op_mkdir(struct request *rq)
@@ -356,6 +362,9 @@ int op_create(struct request *rq)
 	struct lam_entry entry;
 	int r;
 
+	/* From then on MKNOD comes, and an open that asks nothing: one with CREATE is released. */
+	if (rq->front->proto.zero_open && !rq->front->passthrough)
+		return -ENOSYS;
 	r = new_name(rq, &m.name);
 	if (r < 0)
 		return r;
