@@ -25,7 +25,7 @@ static enum origin origin;
 static char **program_argv;
 static struct state state;
 static struct super_link inherited_link;
-static int adopted_channel = -1;
+static struct super_adopted adopted;
 
 int supervise_begin(char **argv)
 {
@@ -38,7 +38,7 @@ int supervise_begin(char **argv)
 	}
 	if (r != -ENOENT)
 		return r; /* who asked was told why */
-	r = super_adopt(&state, &adopted_channel);
+	r = super_adopt(&state, &adopted);
 	if (r == 0)
 		origin = AS_SUPERVISOR;
 	else if (r != -ENOENT)
@@ -158,8 +158,7 @@ int supervise(struct mount_plan *plan, struct daemon *d, struct super_link *link
 		.argv = program_argv,
 		.foreground = plan->foreground,
 		.deaths_max = plan->restarts,
-		.adopted = origin == AS_SUPERVISOR,
-		.adopted_channel = adopted_channel,
+		.adopted = origin == AS_SUPERVISOR ? &adopted : NULL,
 		.ready = ready,
 		.say = say,
 		.ctx = &ctx,

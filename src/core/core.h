@@ -331,6 +331,9 @@ struct lam_stack {
 
 	struct uppermap *uppermap; /* made on the first cold need; origins_lock */
 	struct mutex origins_lock; /* RANK_MAP */
+	struct cond dirs_cond;
+	unsigned dirs_busy;    /* of upper's directories, how many are being looked up; origins_lock */
+	unsigned dirs_waiting; /* how many of these by threads that wait for others; origins_lock */
 	bool inside_known;	   /* the numbers in lower layers are gathered; origins_lock */
 	int64_t inside_since;	   /* ... at this time, in seconds */
 
@@ -718,6 +721,10 @@ int uppermap_origin(struct lam_stack *s, uint64_t id, uint64_t *ret_upper,
 		    uint32_t *ret_generation);
 /* A directory of upper whose identity the map does not know yet; false: there is none (left). */
 bool uppermap_next_dir(struct lam_stack *s, struct sys_handle *ret);
+/* It was looked up, and noted if it is there. */
+void uppermap_dir_done(struct lam_stack *s);
+/* Wait for those that other threads are looking up; OWN are this thread's. */
+void uppermap_await_dirs(struct lam_stack *s, unsigned own);
 int uppermap_lower_generation(struct lam_stack *s, uint64_t id, uint32_t *ret);
 /* N is in upper from now on. */
 void uppermap_note(struct lam_stack *s, const struct node *n, uint64_t ino, uint32_t generation);

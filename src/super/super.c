@@ -273,7 +273,9 @@ static void become_program(struct super *s)
 		return;
 	super_mark_all(s->state, true);
 	(void)fcntl(s->now.channel, F_SETFD, 0); /* it is open */
-	(void)snprintf(text, sizeof(text), "%d %d", s->state->fd, s->now.channel);
+	if (s->control >= 0)
+		(void)fcntl(s->control, F_SETFD, 0);
+	(void)snprintf(text, sizeof(text), "%d %d %d", s->state->fd, s->now.channel, s->control);
 	if (setenv(ENV_SUPERVISE, text, 1) == 0) {
 		(void)sigprocmask(SIG_SETMASK, &s->old_mask, NULL);
 		(void)syscall(SYS_execveat, s->program, "", s->config->argv, environ,
@@ -351,6 +353,8 @@ static void worker_ready(struct super *s)
 		(void)kill(s->now.pid, SIGTERM);
 	if (next)
 		upgraded(s);
+	else if (s->program >= 0 && start_next(s) < 0)
+		refuse_upgrade(s, "the new program could not be started");
 }
 
 static void take_message(struct super *s, struct worker *w, const struct channel_msg *msg, int fd)
@@ -417,7 +421,7 @@ static bool can_go_on(const struct super *s)
 
 static void worker_ended(struct super *s, int status)
 {
-	bool was_ready = s->now.ready;
+	bool was_ready = s->now.ready, was_going = s->now.going;
 
 	read_channel(s, &s->now); /* what it gave before it ended counts */
 	drop(&s->now.channel);
@@ -442,8 +446,8 @@ static void worker_ended(struct super *s, int status)
 		return;
 	}
 	if (s->next.pid)
-		cancel_next(s, "the server ended meanwhile");
-	if (s->client >= 0)
+		cancel_next(s, "the server ended meanwhile; the upgrade may be tried again");
+	if (s->client >= 0 && was_going)
 		refuse_upgrade(s, "the new program ended before it served; the old one goes on");
 	if (!(WIFEXITED(status) && WEXITSTATUS(status) == SUPER_EXIT_RETIRED))
 		note_death(s, status);
@@ -533,14 +537,16 @@ static void read_client(struct super *s)
 		if (fd >= 0)
 			(void)close(fd);
 		drop(&s->client);
+		drop(&s->program);
 		return;
 	}
 	drop(&s->program);
 	s->program = fd;
-	if (!s->now.ready || s->ending || !can_go_on(s))
+	if (s->ending || !can_go_on(s))
 		refuse_upgrade(s, "the server is not able to be replaced now");
-	else if (start_next(s) < 0)
+	else if (s->now.ready && start_next(s) < 0)
 		refuse_upgrade(s, "the new program could not be started");
+	/* Else when the worker that is on its way serves. */
 }
 
 /* ---- The loop ---- */
@@ -615,12 +621,16 @@ static int block_signals(struct super *s)
 /* Take up what an earlier supervisor, or this process under another program, has left. */
 static void adopt(struct super *s)
 {
+	const struct super_adopted *adopted = s->config->adopted;
+
 	s->started = true;
-	open_control(s);
-	if (s->config->adopted_channel >= 0) {
+	s->control = adopted->control;
+	if (s->control < 0)
+		open_control(s);
+	if (adopted->channel >= 0) {
 		s->now = (struct worker){
 			.pid = atomic_load(&s->state->mem->worker),
-			.channel = s->config->adopted_channel,
+			.channel = adopted->channel,
 			.ready = true,
 		};
 	} else {

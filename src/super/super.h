@@ -20,13 +20,19 @@
 #define SUPER_SIGNAL_RETIRE SIGUSR2
 #define SUPER_SIGNAL_ALONE SIGPWR
 
+/* What a supervisor that goes on has beside the memory; -1: not that. */
+struct super_adopted {
+	int channel; /* to the worker that serves, a child of this process */
+	int control; /* where upgrades are asked for */
+};
+
 struct super_config {
 	struct state *state;
 	char **argv;	     /* of the program, for its successor */
 	bool foreground;     /* with the supervisor the workers end */
 	unsigned deaths_max; /* in a minute; more end the mount */
-	bool adopted;	     /* STATE is of an earlier supervisor: somebody has served already */
-	int adopted_channel; /* to the worker that serves, a child of this process; -1: none */
+	/* STATE is of an earlier supervisor: somebody has served already. */
+	const struct super_adopted *adopted;
 	int (*ready)(void *ctx);			     /* the first worker serves */
 	void (*say)(void *ctx, int level, const char *line); /* level as in syslog(3) */
 	void *ctx;
@@ -72,7 +78,7 @@ void super_refuse(const struct super_link *link, const char *why);
 
 /* Whether this process goes on as a supervisor: of its own workers, under a new program, or with what
  * the service manager kept.  Returns 0, -ENOENT if not, -EPROTO: that is of another layout. */
-int super_adopt(struct state *state, int *ret_channel);
+int super_adopt(struct state *state, struct super_adopted *ret);
 
 /* Ask the supervisor of connection MINOR for its replacement by the program PROGRAM_FD (O_PATH is enough), and
  * wait until it serves.  WHY (SIZE bytes) gets the reason of a refusal: -EPERM, -ECANCELED.

@@ -113,24 +113,28 @@ int super_inherit(struct state *state, struct super_link *link)
 	return 0;
 }
 
-int super_adopt(struct state *state, int *ret_channel)
+int super_adopt(struct state *state, struct super_adopted *ret)
 {
 	const char *text = getenv(ENV_SUPERVISE);
-	int fd, channel, r;
+	struct super_adopted adopted = { -1, -1 };
+	int fd, r;
 
 	if (!text) {
-		*ret_channel = -1;
-		return fdstore_take(state);
+		r = fdstore_take(state);
+		if (r == 0)
+			*ret = adopted;
+		return r;
 	}
-	if (sscanf(text, "%d %d", &fd, &channel) != 2)
+	if (sscanf(text, "%d %d %d", &fd, &adopted.channel, &adopted.control) != 3)
 		return -EINVAL;
 	(void)unsetenv(ENV_SUPERVISE);
 	r = state_attach(state, fd);
 	if (r < 0)
 		return r;
 	super_mark_all(state, false);
-	close_on_exec(channel);
-	*ret_channel = channel;
+	close_on_exec(adopted.channel);
+	close_on_exec(adopted.control);
+	*ret = adopted;
 	return 0;
 }
 
