@@ -23,6 +23,7 @@
 #include "base/mutex.h"
 #include "front.h"
 #include "nfs3.h" /* made from nfs3.x */
+#include "super/state.h"
 #include "xdr.h"
 
 #define NFS_PROGRAM 100003u
@@ -96,15 +97,19 @@ struct drc_key {
 
 enum drc_found {
 	DRC_NEW,    /* do it, then drc_done() */
+	DRC_AGAIN,  /* the same, but it may be done already */
 	DRC_REPLAY, /* the answer is in the caller's buffer */
 	DRC_BUSY,   /* the first one is still being done */
 };
 
-#define DRC_ANSWER_MAX 512u /* longer answers than any that is to be kept */
+#define DRC_ANSWER_MAX STATE_REPLY_MAX /* longer answers than any that is to be kept */
 
 struct drc_entry;
+struct state_memory;
 
-struct drc *drc_new(unsigned entries);
+/* MEM: keep the answers there, at most STATE_REPLIES, for the next server, and take those of the one
+ * before.  NULL: for this one alone. */
+struct drc *drc_new(unsigned entries, struct state_memory *mem);
 void drc_free(struct drc *drc);
 /* With DRC_NEW, *RET_ENTRY is for drc_done(), NULL where all entries are in use. */
 enum drc_found drc_begin(struct drc *drc, const struct drc_key *key, struct drc_entry **ret_entry,
@@ -168,6 +173,7 @@ static inline uint64_t front_ms_since(uint64_t now, uint64_t then)
 struct transport_config {
 	struct sockaddr_storage *listen;
 	unsigned listen_len;
+	const struct super_link *link; /* NULL, or who keeps the socket */
 	unsigned max_connections, idle_seconds, stall_seconds;
 };
 
@@ -241,6 +247,7 @@ struct nfs_call {
 	uint8_t *out_buf; /* where OUT begins */
 	size_t out_room;
 	bool failed; /* the results tell of an error */
+	bool again;  /* a server that ended may have done it already */
 	/* What results point to. */
 	uint8_t handle_room[HANDLE_SIZE];
 	char path_room[4096];

@@ -194,7 +194,7 @@ void proc_setattr(struct nfs_call *call, void *args, void *res)
 	struct wcc w;
 
 	out->status = wcc_begin(call, &in->object, &w);
-	if (out->status == NFS3_OK && in->guard.check) {
+	if (out->status == NFS3_OK && in->guard.check && !call->again) {
 		const time3 *guard = &in->guard.sattrguard3_u.ctime;
 
 		/* RFC 1813 3.3.2: the client has seen the object as it is. */

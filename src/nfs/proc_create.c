@@ -78,6 +78,21 @@ static nfsstat3 set_rest(struct making *m, const sattr3 *attr)
 	return apply_sattr(m->call, &obj, &rest, true, &m->entry.attr);
 }
 
+/* The request may have been done by a server that ended before it answered: what is there then is what it
+ * made, if it is of the right kind. */
+static nfsstat3 made_before(struct making *m, nfsstat3 status, uint32_t type)
+{
+	struct nfs_call *call = m->call;
+	struct lam_entry entry;
+
+	if (status != NFS3ERR_EXIST || !call->again ||
+	    lam_lookup(call->front->stack, &call->lam, m->dir.obj.id, m->name, &entry) < 0 ||
+	    (entry.attr.mode & S_IFMT) != type)
+		return status;
+	m->entry = entry;
+	return NFS3_OK;
+}
+
 static void finish(struct making *m, nfsstat3 status, create3res *out)
 {
 	struct nfs_call *call = m->call;
@@ -178,7 +193,8 @@ static nfsstat3 create_plain(struct making *m, const sattr3 *attr, bool guarded)
 		return set_rest(m, attr);
 	if (status == NFS3ERR_EXIST && !guarded)
 		return reuse(m, attr);
-	return status;
+	status = made_before(m, status, S_IFREG);
+	return status == NFS3_OK ? set_rest(m, attr) : status;
 }
 
 /* Without the right to make names a file that is there may still be used. */
@@ -217,6 +233,7 @@ void proc_mkdir(struct nfs_call *call, void *args, void *res)
 	if (status == NFS3_OK)
 		status = nfs_status(lam_mkdir(call->front->stack, &call->lam, m.dir.obj.id, m.name,
 					      first_mode(&m, &in->attr, S_IFDIR), &m.entry));
+	status = made_before(&m, status, S_IFDIR);
 	if (status == NFS3_OK)
 		status = set_rest(&m, &in->attr);
 	finish(&m, status, res);
@@ -239,6 +256,7 @@ void proc_symlink(struct nfs_call *call, void *args, void *res)
 		call->path_room[target->path3_len] = '\0';
 		status = nfs_status(lam_symlink(call->front->stack, &call->lam, m.dir.obj.id,
 						m.name, call->path_room, &m.entry));
+		status = made_before(&m, status, S_IFLNK);
 	}
 	if (status == NFS3_OK)
 		status = set_rest(&m, &in->attr);
@@ -268,6 +286,7 @@ void proc_mknod(struct nfs_call *call, void *args, void *res)
 		status = nfs_status(lam_mknod(call->front->stack, &call->lam, m.dir.obj.id, m.name,
 					      first_mode(&m, attr, type), spec.major_number,
 					      spec.minor_number, &m.entry));
+	status = made_before(&m, status, type);
 	if (status == NFS3_OK)
 		status = set_rest(&m, attr);
 	finish(&m, status, res);

@@ -2,6 +2,7 @@
 /* REMOVE, RMDIR, RENAME and LINK (RFC 1813, 3.3.12 to 3.3.15). */
 #include "internal.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -53,6 +54,11 @@ static void take_away(struct nfs_call *call, const dirop3 *in, bool is_rmdir, st
 	if (status == NFS3_OK) {
 		tell_name(call, dir.obj.id, name);
 		tell_changed(call, victim.id);
+	} else if (status == NFS3ERR_NOENT && call->again && dir.found) {
+		status = NFS3_OK; /* done by a server that ended before it answered */
+		tell_name(call, dir.obj.id, name);
+	}
+	if (status == NFS3_OK) {
 		status = sync_dir(call, dir.obj.id);
 	}
 	out->status = status;
@@ -136,6 +142,17 @@ static void rename_tell(struct nfs_call *call, const struct renaming *rn)
 		tell_changed(call, rn->replaced.id);
 }
 
+/* Done by a server that ended before it answered: the source is gone and the target there. */
+static bool renamed_before(struct nfs_call *call, const struct renaming *rn, nfsstat3 status)
+{
+	struct lam_entry entry;
+
+	return status == NFS3ERR_NOENT && call->again && rn->from.found &&
+	       lam_lookup(call->front->stack, &call->lam, rn->from_dir->id, rn->from_name,
+			  &entry) == -ENOENT &&
+	       lam_lookup(call->front->stack, &call->lam, rn->to_dir->id, rn->to_name, &entry) == 0;
+}
+
 void proc_rename(struct nfs_call *call, void *args, void *res)
 {
 	rename3res *out = res;
@@ -144,7 +161,10 @@ void proc_rename(struct nfs_call *call, void *args, void *res)
 
 	if (status == NFS3_OK)
 		status = rename_check(call, &rn);
-	if (status == NFS3_OK && !change_begin(call, rn.moved.id)) {
+	if (renamed_before(call, &rn, status)) {
+		status = NFS3_OK;
+		rn.moved.id = rn.to_dir->id; /* whatever it was, the kernel is told of both names */
+	} else if (status == NFS3_OK && !change_begin(call, rn.moved.id)) {
 		status = NFS3ERR_JUKEBOX;
 	} else if (status == NFS3_OK) {
 		status = nfs_status(lam_rename(call->front->stack, &call->lam, rn.from_dir->id,
@@ -177,6 +197,10 @@ static nfsstat3 link_to(struct nfs_call *call, const struct object *obj, const s
 	status = nfs_status(
 		lam_link(call->front->stack, &call->lam, obj->id, dir->id, name, &entry));
 	change_end(call);
+	if (status == NFS3ERR_EXIST && call->again &&
+	    lam_lookup(call->front->stack, &call->lam, dir->id, name, &entry) == 0 &&
+	    entry.id == obj->id)
+		status = NFS3_OK; /* done by a server that ended before it answered */
 	if (status != NFS3_OK)
 		return status;
 	tell_name(call, dir->id, name);

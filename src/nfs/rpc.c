@@ -244,7 +244,8 @@ static bool take_args(struct message *m, const struct procedure *p, struct nfs_c
 }
 
 /* Decode, do, encode.  The reply is in m->out. */
-static void run(struct message *m, const struct procedure *p, const struct nfs_cred *cred)
+static void run(struct message *m, const struct procedure *p, const struct nfs_cred *cred,
+		bool again)
 {
 	struct nfs_call call = {
 		.front = m->front,
@@ -256,6 +257,7 @@ static void run(struct message *m, const struct procedure *p, const struct nfs_c
 		.proc = m->head.proc,
 		.out = &m->out,
 		.out_buf = m->out_buf,
+		.again = again,
 	};
 	union nfs_args args;
 	union nfs_results res;
@@ -284,19 +286,22 @@ static ssize_t run_once(struct message *m, const struct procedure *p, const stru
 		.hash = hash_bytes(m->msg, m->len < HASHED_MAX ? m->len : HASHED_MAX),
 	};
 	struct drc_entry *entry = NULL;
+	enum drc_found found;
 	size_t len;
 
 	memcpy(key.addr, m->peer->addr, sizeof(key.addr));
-	switch (drc_begin(m->front->drc, &key, &entry, m->out_buf, &len)) {
+	found = drc_begin(m->front->drc, &key, &entry, m->out_buf, &len);
+	switch (found) {
 	case DRC_REPLAY:
 		atomic_fetch_add(&m->front->replays, 1);
 		return (ssize_t)len;
 	case DRC_BUSY:
 		return 0;
 	case DRC_NEW:
+	case DRC_AGAIN:
 		break;
 	}
-	run(m, p, cred);
+	run(m, p, cred, found == DRC_AGAIN);
 	len = xdr_getpos(&m->out);
 	CHECK(len <= DRC_ANSWER_MAX);
 	drc_done(m->front->drc, entry, m->out_buf, len);
@@ -357,7 +362,7 @@ static ssize_t dispatch(struct message *m)
 	count(m->front, &m->head);
 	if (p->cached)
 		return run_once(m, p, &cred);
-	run(m, p, &cred);
+	run(m, p, &cred, false);
 	return (ssize_t)xdr_getpos(&m->out);
 }
 

@@ -90,7 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	front->stack = &stack;
 	/* Each input meets the same front: no replay of another one. */
 	drc_free(front->drc);
-	front->drc = drc_new(4);
+	front->drc = drc_new(4, NULL);
 	whole = malloc(NFS_MAX_RECORD);
 	msg = malloc(size);
 	CHECK(front->drc && whole && msg);
