@@ -258,6 +258,11 @@ int fuse_front_open(struct fuse_front **ret, struct lam_stack *stack,
 		log_error("out of memory");
 		return r;
 	}
+	r = names_open(front);
+	if (r < 0) {
+		log_error("memory for the names of objects: %s", log_errno(r));
+		return r;
+	}
 	r = lam_stack_add_user(stack, front_in_use, front);
 	if (r < 0) {
 		log_error("the stack takes no further front end: %s", log_errno(r));
@@ -418,6 +423,7 @@ void fuse_front_close(struct fuse_front *front)
 	late_pool_free(front->seekers);
 	late_pool_free(front->slow);
 	again_free(front);
+	names_free(front->names);
 	passthrough_free(front->passthrough);
 	crew_done(&front->crew);
 	free(front->slots);

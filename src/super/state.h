@@ -35,6 +35,7 @@ enum state_fd {
 	STATE_FD_ABORT,	 /* ends the connection when written to */
 	STATE_FD_NFS,	 /* the listening socket */
 	STATE_FD_LOG,	 /* the file of messages */
+	STATE_FD_NAMES,	 /* memory for where objects were last seen */
 	STATE_FD_SYSLOG, /* the connected socket of the system log */
 };
 
