@@ -445,8 +445,12 @@ static void worker_ended(struct super *s, int status)
 		let_next_go(s);
 		return;
 	}
-	if (s->next.pid)
-		cancel_next(s, "the server ended meanwhile; the upgrade may be tried again");
+	if (s->next.pid) {
+		/* It may need the mount to come to its point: it is started again when that is served. */
+		(void)kill(s->next.pid, SIGKILL);
+		s->next = (struct worker){ .channel = s->next.channel };
+		drop(&s->next.channel);
+	}
 	if (s->client >= 0 && was_going)
 		refuse_upgrade(s, "the new program ended before it served; the old one goes on");
 	if (!(WIFEXITED(status) && WEXITSTATUS(status) == SUPER_EXIT_RETIRED))
