@@ -23,6 +23,7 @@ struct copyup {
 	uint64_t size;	 /* bytes of data to copy */
 	bool meta_only;	 /* leave the data below */
 	bool has_origin;
+	bool same_object; /* and no broken link of one */
 	struct fh origin;
 	char key[INDEX_NAME_MAX + 1]; /* index entry; "" if not indexed */
 	struct fdent *data;	      /* of the lower file's data, if it is its own; or NULL */
@@ -455,10 +456,11 @@ static int prepare_origin(struct copyup *c)
 		       (!s->userxattr || S_ISREG(c->st.stx_mode));
 	int r;
 
-	if (!s->upper_xattr)
-		return 0;
 	if (!dir && c->st.stx_nlink > 1 && !indexed)
 		return 0; /* a hard link is broken: no claim to the old identity */
+	c->same_object = true;
+	if (!s->upper_xattr)
+		return 0;
 	c->has_origin = true;
 	if (!fs || !fs->can_encode || (!fs->can_decode && fs->opaque_handles && !indexed))
 		return 0; /* zero length: copied up from somewhere */
@@ -500,6 +502,7 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 		      uint64_t size, bool data)
 {
 	struct copyup c = { .s = s, .call = call, .n = n, .from = PLACE_NONE, .fd = -1 };
+	char record[ORIGIN_RECORD_LEN + 1] = "";
 	struct statx st;
 	int r;
 
@@ -531,10 +534,16 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 		c.generation = fsys_generation(s, s->layers[LAYER_UPPER].fs,
 					       c.temp[0] ? s->work_fd : c.fd, c.temp, NULL);
 	}
+	if (r == 0 && c.same_object && !node_is_dir(n) && !(n->flags & NF_DEAD) &&
+	    (!c.origin.len || record_needed(s, st.stx_mode)))
+		r = record_store(s, n, c.temp[0] ? s->work_fd : c.fd, c.temp, &st, record);
 	if (r == 0 && c.meta_only && !(n->flags & NF_METACOPY))
 		r = copyup_keep_data(s, n);
+	c.has_origin |= record[0] != '\0';
 	if (r == 0)
 		r = publish(&c);
+	if (r < 0)
+		record_drop(s, c.ino, record);
 	if (r == 0 && c.key[0] && c.adjust)
 		(void)links_adjust_store(s, c.key, 0); /* the nlink attribute has it now */
 	if (r == 0 && node_is_dir(n) && s->nfs_export)

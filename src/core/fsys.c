@@ -144,6 +144,11 @@ uint64_t id_real_ino(struct lam_stack *s, uint64_t id, struct fsys **ret_fs)
 	return low;
 }
 
+bool id_lasts(uint64_t id)
+{
+	return !(id & TABLE_BIT);
+}
+
 uint64_t id_ino(const struct lam_stack *s, uint64_t id)
 {
 	uint64_t ino;

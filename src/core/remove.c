@@ -55,6 +55,8 @@ int drop_begin(struct lam_stack *s, struct node *d, const char *name, const stru
 	if (r < 0)
 		return r;
 	w.last = w.names <= 1;
+	if (w.last)
+		record_peek(s, n, w.record);
 	if (n->flags & NF_INDEXED && w.in_upper) {
 		r = index_settle_nlink(s, n, &f->st);
 		if (r < 0)
@@ -168,6 +170,7 @@ int drop_end(struct lam_stack *s, struct drop *w)
 			r = index_whiteout(s, w->key);
 	}
 	uppermap_gone(s, n);
+	record_drop(s, n->real_ino, w->record);
 	n->flags |= NF_DEAD;
 	if (!w->in_use)
 		node_retire(s, n);

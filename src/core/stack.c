@@ -470,11 +470,12 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	if (!s)
 		return NULL;
 	s->base_fd = s->work_fd = s->index_fd = s->own_fd = s->orphan_fd = s->links_fd =
-		s->lock_fd = -1;
+		s->origins_fd = s->lock_fd = -1;
 	mutex_init(&s->fs_lock, RANK_LEAF);
 	mutex_init(&s->work_lock, RANK_WORK);
 	mutex_init(&s->rename_lock, RANK_RENAME);
 	mutex_init(&s->copyup_lock, RANK_LEAF);
+	mutex_init(&s->record_lock, RANK_LEAF);
 	mutex_init(&s->rdir_lock, RANK_RDIR);
 	mutex_init(&s->listings_lock, RANK_LISTINGS);
 	mutex_init(&s->origins_lock, RANK_MAP);

@@ -308,6 +308,12 @@ int work_open(struct lam_stack *s, const struct lam_config *c)
 	s->links_fd = make_dir(s->own_fd, "links", 0700);
 	if (s->links_fd < 0)
 		return s->links_fd;
+	s->origins_fd = make_dir(s->own_fd, "origins", 0700);
+	if (s->origins_fd < 0)
+		return s->origins_fd;
+	r = record_open(s);
+	if (r < 0)
+		return r;
 	probe_all(s, c);
 	if (s->fsync == LAM_FSYNC_VOLATILE)
 		return mark_volatile(s);
@@ -316,9 +322,10 @@ int work_open(struct lam_stack *s, const struct lam_config *c)
 
 void work_close(struct lam_stack *s)
 {
-	int *fds[] = { &s->orphan_fd, &s->links_fd, &s->index_fd, &s->work_fd,
-		       &s->lock_fd,   &s->own_fd,   &s->base_fd };
+	int *fds[] = { &s->orphan_fd, &s->links_fd, &s->origins_fd, &s->index_fd,
+		       &s->work_fd,   &s->lock_fd,  &s->own_fd,	    &s->base_fd };
 
+	numset_clear(&s->records_fresh);
 	if (s->work_fd >= 0 && s->whiteout_name[0])
 		(void)sys_unlink(s->work_fd, s->whiteout_name);
 	if (s->orphan_fd >= 0)
