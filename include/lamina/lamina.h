@@ -216,14 +216,17 @@ struct lam_dirent {
 	uint64_t ino;		       /* equal to the st_ino of the object */
 	uint64_t cookie;	       /* where to go on after this entry; never 0, below 2^63 */
 	uint32_t type;		       /* S_IFMT bits */
-	const struct lam_entry *entry; /* with LAM_LIST_PLUS; NULL for ".", ".." and where the
-					 * object could not be looked at */
+	const struct lam_entry *entry; /* with LAM_LIST_PLUS; NULL for ".", "..", where the object
+					* could not be looked at, and with LAM_LIST_SPARSE */
 };
 
 /* Return true to go on, false if the entry was not taken (the listing ends before it). */
 typedef bool (*lam_emit_fn)(void *ctx, const struct lam_dirent *dirent);
 
 #define LAM_LIST_PLUS 1u /* fill in the entries, as a lookup of each would */
+/* With LAM_LIST_PLUS: leave the entry out (NULL) of a non-directory whose name, type and number are
+ * known without looking at it. */
+#define LAM_LIST_SPARSE 2u
 
 /*
  * List directory ID from COOKIE (0: the start) until EMIT declines or the end.  Cookies are a

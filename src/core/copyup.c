@@ -20,6 +20,7 @@ struct copyup {
 	struct place from;
 	struct statx st; /* of the lower object */
 	int32_t adjust;	 /* names that were removed, already taken off its count */
+	int32_t seen;	 /* ... as the node had it then */
 	uint64_t size;	 /* bytes of data to copy */
 	bool meta_only;	 /* leave the data below */
 	bool has_origin;
@@ -407,6 +408,43 @@ static int publish_names(struct copyup *c, struct node *parent, const char *name
 	return r == -EEXIST ? -ESTALE : r;
 }
 
+/* Names may have been removed while the copy was made: the count that it carries follows. */
+static int follow_names(struct copyup *c)
+{
+	struct lam_stack *s = c->s;
+	int32_t adjust, gone;
+
+	mutex_lock(&c->n->lock);
+	adjust = c->n->extra ? c->n->extra->nlink_adjust : 0;
+	mutex_unlock(&c->n->lock);
+	gone = c->seen - adjust;
+	if (gone <= 0)
+		return 0;
+	c->seen = adjust;
+	if ((uint32_t)gone >= c->st.stx_nlink)
+		gone = (int32_t)c->st.stx_nlink - 1;
+	c->adjust -= gone;
+	c->st.stx_nlink -= (uint32_t)gone;
+	if (!c->key[0])
+		return 0;
+	return c->temp[0] ? set_nlink(c, s->work_fd, c->temp) : set_nlink(c, c->fd, "");
+}
+
+/* Under the lock of the directory that the name is in. */
+static int publish_locked(struct copyup *c, struct node *parent, const char *name)
+{
+	struct names_lock names = names_lock(c->s, c->n, NULL);
+	int r = follow_names(c);
+
+	if (r == 0)
+		r = publish_names(c, parent, name);
+	if (r == 0)
+		r = become_upper(c, parent, name, 0);
+	names_note(c->s);
+	names_unlock(&names);
+	return r;
+}
+
 static int publish(struct copyup *c)
 {
 	struct lam_stack *s = c->s;
@@ -432,9 +470,7 @@ static int publish(struct copyup *c)
 		    parent.n->dir->upper;
 		mutex_unlock(&n->lock);
 		if (r) {
-			r = publish_names(c, parent.n, name);
-			if (r == 0)
-				r = become_upper(c, parent.n, name, 0);
+			r = publish_locked(c, parent.n, name);
 			mutex_unlock(&parent.n->dir->lock);
 			return r;
 		}
@@ -518,7 +554,7 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 	if (r < 0)
 		goto out;
 	mutex_lock(&n->lock);
-	c.adjust = n->extra ? n->extra->nlink_adjust : 0;
+	c.adjust = c.seen = n->extra ? n->extra->nlink_adjust : 0;
 	mutex_unlock(&n->lock);
 	/* From a record on disk: at least this name is there. */
 	if (c.adjust < 0 && c.st.stx_nlink <= (uint32_t)-c.adjust)
@@ -757,6 +793,7 @@ int copyup_name_locked(struct lam_stack *s, struct node *d, const char *name, st
 		r = index_write_nlink_lower(s, n, key, visible);
 	if (r == 0)
 		r = sys_link(s->index_fd, key, e->fd, name);
+	names_note(s);
 	if (r == 0)
 		r = index_write_nlink(s, s->index_fd, key, visible, st.stx_nlink + 1);
 	if (r == 0)

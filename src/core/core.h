@@ -103,7 +103,8 @@ struct rdir {
 	struct fdent *fde; /* RANK_FDCACHE */
 	_Atomic uint32_t refs;
 	uint16_t layer;
-	bool no_dot_wh;		/* a full listing saw no `.wh.` name */
+	bool no_dot_wh;	   /* a full listing saw no `.wh.` name */
+	bool true_numbers; /* on its layer's own filesystem: d_ino of what is in it is st_ino */
 	_Atomic uint8_t impure; /* 0 unknown, 1 no, 2 yes */
 };
 
@@ -130,6 +131,7 @@ int rdir_open(struct lam_stack *s, struct rdir *r, struct fdent **ret);
 
 struct lentry {
 	uint64_t hash; /* also the cookie; unique in its directory */
+	uint64_t ino;  /* as the topmost layer's directory tells it; 0: not known */
 	struct lentry *next;
 	uint32_t more;	/* 1 + index into the listing's chain of further positions */
 	uint16_t first; /* topmost position */
@@ -167,7 +169,9 @@ void listing_remove(struct listing *l, struct lentry *e);
 int listing_more(struct listing *l, struct lentry *e, uint16_t pos);
 /* The first entry with a hash above COOKIE, in the order of hashes; NULL at the end. */
 struct lentry *listing_after(const struct listing *l, uint64_t cookie);
-/* The cookie of a name; 3 or more, below 2^62. */
+/* The cookie of a name; LISTING_HASH_MIN or more (0 is the start, 1 and 2 are "." and ".."), below
+ * 2^62. */
+#define LISTING_HASH_MIN 3u
 uint64_t listing_hash(const char *name, size_t len);
 
 /* ---- Nodes: node.c ---- */
@@ -193,7 +197,7 @@ struct dir {
 	bool never_pure;       /* upper part may hold whiteouts although nothing is below */
 	bool too_big;	       /* more names than a listing may have */
 	struct listing *listing;
-	struct window *window; /* of a listing that is too big: readdir.c */
+	struct window *window; /* where it is too big for a listing */
 };
 
 /* Rarely needed parts of a node. */
@@ -238,6 +242,7 @@ struct node {
 };
 
 #define NODE_SHARDS 64u
+#define NAME_STRIPES 256u
 
 struct node_shard {
 	struct mutex lock; /* RANK_TABLE */
@@ -266,7 +271,7 @@ struct lam_stack {
 	/* Settings, as resolved at open. */
 	bool has_upper, privileged, userxattr;
 	_Atomic bool read_only;
-	bool redirect_follow, redirect_on, index, nfs_export, metacopy, metacopy_read;
+	bool redirect_follow, redirect_on, index, nfs_export, metacopy, metacopy_read, xino_on;
 	bool read_dot_wh, write_dot_wh, watch_lower;
 	bool no_acl, no_xattr, static_nlink;
 	enum lam_fsync fsync;
@@ -302,8 +307,10 @@ struct lam_stack {
 	_Atomic uint64_t temp_counter;
 	bool whiteout_link; /* hard links of whiteouts work */
 
-	struct mutex rename_lock; /* RANK_RENAME */
-	struct mutex copyup_lock; /* RANK_LEAF: NF_COPYING */
+	struct mutex rename_lock;	       /* RANK_RENAME */
+	struct mutex name_locks[NAME_STRIPES]; /* RANK_NAMES, by id: names.c */
+	_Atomic uint64_t names_seq;	       /* changes of files with several names */
+	struct mutex copyup_lock;	       /* RANK_LEAF: NF_COPYING */
 	struct cond copyup_cond;
 
 	struct node_shard shards[NODE_SHARDS];
@@ -320,6 +327,7 @@ struct lam_stack {
 	struct listinglist listings; /* most recently used first */
 	size_t listings_bytes, listings_limit;
 	size_t listing_max; /* names in one */
+	_Atomic unsigned large_windows;
 
 	struct user users[4];
 	_Atomic unsigned n_users;
@@ -500,15 +508,33 @@ void dirlist_note_removed(struct lam_stack *s, struct node *d, const char *name,
 /* One pass over a real directory. */
 typedef int (*dirscan_fn)(void *ctx, const struct sys_dirent *de);
 int dirscan(int fd, dirscan_fn fn, void *ctx);
+/* The same without opening it again, for a real directory's cached descriptor: the lock of the directory
+ * that it is part of is held, so nobody else moves its position. */
+int dirscan_locked(int fd, dirscan_fn fn, void *ctx);
 /* 0 if the merged directory is empty, -ENOTEMPTY; *RET_WHITEOUTS: upper has whiteouts. Lock held. */
 int dirlist_check_empty(struct lam_stack *s, struct node *d, bool *ret_whiteouts);
 /* Remove whiteouts in a real directory that is out of sight. */
 int dirlist_clean(struct lam_stack *s, int fd);
 
-/* readdir.c */
-void window_free(struct window *w);
-/* A name has come: a window that should have it is no good any more.  Lock held. */
-void window_note_added(struct dir *dir, const char *name);
+/* ---- Windows over big directories: window.c.  The directory's lock is held ---- */
+
+struct window {
+	uint64_t after;	      /* the hash from which it goes on */
+	unsigned n, capacity; /* fewer than capacity: the directory ends here */
+	struct wname {
+		uint64_t hash;
+		char *name;
+	} names[]; /* in the order of hashes */
+};
+
+/* The directory's window with the names after the cookie; made where there is none that has them.  It
+ * stays with the directory, for the next reading goes on in it. */
+int window_at(struct lam_stack *s, struct node *d, uint64_t cookie, struct window **ret);
+/* The position of the first name with a hash above COOKIE. */
+unsigned window_position(const struct window *w, uint64_t cookie);
+void window_drop(struct lam_stack *s, struct dir *dir);
+/* A name has come: a window that should have it is no good any more. */
+void window_note_added(struct lam_stack *s, struct dir *dir, const char *name);
 
 /* attr.c */
 void attr_from_statx(struct lam_stack *s, const struct statx *st, struct lam_attr *ret);
@@ -593,6 +619,30 @@ int work_orphan_drop(struct lam_stack *s, struct node *n);
 void work_discard(struct lam_stack *s, const char *name, bool dir);
 bool stack_in_use(struct lam_stack *s, uint64_t id);
 
+/* names.c: one change at a time of the names of one file */
+struct names_lock {
+	struct mutex *first, *second; /* NULL: not taken */
+};
+/* Hold the names of A and B, which may be NULL or directories (of which nothing is held).  The caller
+ * holds the directories of the names that it is about to change. */
+struct names_lock names_lock(struct lam_stack *s, const struct node *a, const struct node *b);
+void names_unlock(struct names_lock *lock);
+/* What was seen of a file's names after names_seen() is still true under its lock if names_changed()
+ * says so. */
+static inline uint64_t names_seen(struct lam_stack *s)
+{
+	return atomic_load(&s->names_seq);
+}
+static inline bool names_changed(struct lam_stack *s, uint64_t seen)
+{
+	return atomic_load(&s->names_seq) != seen;
+}
+/* Before the lock is given back: the number of a file's names, or where they are, has changed. */
+static inline void names_note(struct lam_stack *s)
+{
+	atomic_fetch_add(&s->names_seq, 1);
+}
+
 /* create.c */
 struct newobj {
 	uint32_t mode, major, minor;
@@ -621,6 +671,8 @@ int drop_begin(struct lam_stack *s, struct node *d, const char *name, const stru
 int drop_keep_way(struct lam_stack *s, struct node *d, const char *name, struct drop *w);
 /* After the name is gone. */
 int drop_end(struct lam_stack *s, struct drop *w);
+/* When no lock is held any more: what was kept for a user that has meanwhile let it go. */
+void drop_unused(struct lam_stack *s, struct node *n);
 /* Put a clean opaque directory, which is like the other otherwise, in place of an empty one that has whiteouts
  * in it or is in use; that one goes to the work directory as TEMP.  Then one of the others. */
 int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, char temp[32]);

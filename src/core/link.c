@@ -41,7 +41,7 @@ static int link_locked(struct lam_stack *s, struct node *n, struct node *d, cons
 	bool orphan = n->flags & NF_ORPHAN;
 	int r;
 
-	if (d->flags & NF_DEAD)
+	if (d->flags & NF_DEAD || (n->flags & NF_DEAD && !orphan))
 		return -ENOENT;
 	r = lookup_locked(s, d, name, &f);
 	if (r == 0 && f.type)
@@ -88,6 +88,7 @@ int lam_link(struct lam_stack *s, const struct lam_call *call, uint64_t id, uint
 {
 	HELD(n, s);
 	HELD(d, s);
+	struct names_lock names;
 	int r = node_get(s, id, &n.n);
 
 	if (r == 0)
@@ -121,7 +122,10 @@ int lam_link(struct lam_stack *s, const struct lam_call *call, uint64_t id, uint
 			return r;
 	}
 	mutex_lock(&d.n->dir->lock);
+	names = names_lock(s, n.n, NULL);
 	r = link_locked(s, n.n, d.n, name, ret);
+	names_note(s);
+	names_unlock(&names);
 	mutex_unlock(&d.n->dir->lock);
 	return r;
 }

@@ -238,6 +238,8 @@ static int take_dir(struct walk *w, struct rdir *parent, int parent_fd, const ch
 		return res;
 	}
 	atomic_store(&r->impure, impure ? 2 : r->layer == w->s->n_lower ? 0 : 1);
+	r->true_numbers = statx_dev(st) == w->s->layers[r->layer].fs->dev &&
+			  !w->s->layers[r->layer].fs->opaque_handles;
 	if (!f->type) {
 		f->type = S_IFDIR;
 		f->layer = parent->layer;

@@ -73,7 +73,7 @@ static void dir_free(struct lam_stack *s, struct dir *d)
 	if (!d)
 		return;
 	CHECK(!d->listing);
-	window_free(d->window);
+	window_drop(s, d);
 	rdir_put(s, d->upper);
 	for (unsigned i = 0; i < (unsigned)d->n_lower + d->n_spare; i++)
 		rdir_put(s, d->lower[i]);

@@ -54,7 +54,8 @@ int drop_begin(struct lam_stack *s, struct node *d, const char *name, const stru
 	r = count_names(s, n, f, &w.names);
 	if (r < 0)
 		return r;
-	w.last = w.names <= 1;
+	/* Where links break at copy-up each name below is an object of its own. */
+	w.last = w.names <= 1 || (n->flags & NF_BY_NAME && f->layer != LAYER_UPPER);
 	if (w.last)
 		record_peek(s, n, w.record);
 	if (n->flags & NF_INDEXED && w.in_upper) {
@@ -141,6 +142,8 @@ int drop_end(struct lam_stack *s, struct drop *w)
 	struct node *n = w->n;
 	int r = 0;
 
+	if (!node_is_dir(n) && w->names > 1)
+		names_note(s);
 	if (!w->last) {
 		/* Only now: a count that is too low after a crash would make the last but one name the
 		 * last, and what is written through the other be lost. */
@@ -175,6 +178,12 @@ int drop_end(struct lam_stack *s, struct drop *w)
 	if (!w->in_use)
 		node_retire(s, n);
 	return r;
+}
+
+void drop_unused(struct lam_stack *s, struct node *n)
+{
+	if (n && n->flags & NF_ORPHAN && n->flags & NF_DEAD)
+		lam_forget(s, n->id); /* looks again whether it is in use */
 }
 
 /* The upper part of a file's name goes, or a whiteout comes. */
@@ -239,7 +248,8 @@ static int remove_locked(struct removal *m)
 	}
 	if (r < 0)
 		return r;
-	r = drop_begin(s, m->d, m->name, &m->f, m->n, &w);
+	/* Its parent must be copied up first, but not for what is refused anyway. */
+	r = m->d->dir->upper ? drop_begin(s, m->d, m->name, &m->f, m->n, &w) : -EAGAIN;
 	if (r == 0)
 		r = drop_keep_way(s, m->d, m->name, &w);
 	if (r == 0)
@@ -262,24 +272,51 @@ static int remove_locked(struct removal *m)
 	return r;
 }
 
-static int remove_try(struct removal *m)
+/* What goes by this name.  Again, if another name of the same file has changed since. */
+static int remove_find(struct removal *m)
 {
 	struct lam_stack *s = m->s;
 	int r;
 
-	mutex_lock(&m->d->dir->lock);
+	node_put(s, m->n);
+	m->n = NULL;
+	found_done(s, &m->f);
+	m->f = (struct found){ 0 };
 	r = lookup_locked(s, m->d, m->name, &m->f);
 	if (r == 0)
 		r = m->f.type ? 0 : -ENOENT;
 	if (r == 0 && S_ISDIR(m->f.type) != m->dir)
 		r = m->dir ? -ENOTDIR : -EISDIR;
-	if (r == 0 && !m->d->dir->upper)
-		r = -EAGAIN; /* its parent must be copied up first */
 	if (r == 0)
 		r = lookup_node_locked(s, m->d, m->name, &m->f, &m->n);
+	return r;
+}
+
+static int remove_try(struct removal *m)
+{
+	struct lam_stack *s = m->s;
+	struct names_lock names = { 0 };
+	uint64_t seen;
+	int r;
+
+	mutex_lock(&m->d->dir->lock);
+	seen = names_seen(s);
+	r = remove_find(m);
+	if (r == 0) {
+		const uint64_t id = m->n->id;
+
+		names = names_lock(s, m->n, NULL);
+		if (names.first && names_changed(s, seen))
+			r = remove_find(m);
+		if (r == 0 && m->n->id != id)
+			r = -ESTALE; /* upper was changed behind our back */
+	}
 	if (r == 0)
 		r = remove_locked(m);
+	names_unlock(&names);
 	mutex_unlock(&m->d->dir->lock);
+	if (r == 0)
+		drop_unused(s, m->n);
 	node_put(s, m->n);
 	m->n = NULL;
 	found_done(s, &m->f);

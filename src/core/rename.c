@@ -5,7 +5,7 @@
  * with it.  docs/design/rename-and-redirect.md
  *
  * Locks: rename_lock when two directories or a directory's place change, then both directories, the
- * ancestor first.
+ * ancestor first, then the names of the files at both sides (names.c).
  */
 #include "core.h"
 
@@ -425,10 +425,52 @@ static void finish(struct renaming *m)
 	}
 }
 
+/* Once more, under the lock of the file's names: another one of them has changed. */
+static int look_again(struct lam_stack *s, struct side *side)
+{
+	const uint64_t id = side->n ? side->n->id : 0;
+	int r;
+
+	node_put(s, side->n);
+	side->n = NULL;
+	found_done(s, &side->f);
+	side->f = (struct found){ 0 };
+	r = look_side(s, side);
+	/* The directory is locked: another object is there only if upper was changed behind our back. */
+	return r == 0 && (side->n ? side->n->id : 0) != id ? -ESTALE : r;
+}
+
+static int with_names(struct renaming *m, uint64_t seen)
+{
+	struct lam_stack *s = m->s;
+	bool exchange = m->flags & LAM_RENAME_EXCHANGE;
+	struct names_lock names = names_lock(s, m->a.n, m->b.n);
+	int r = 0;
+
+	if (names.first && names_changed(s, seen)) {
+		r = look_again(s, &m->a);
+		if (r == 0)
+			r = look_again(s, &m->b);
+	}
+	if (r == 0)
+		r = prepare_object(m, &m->a, &m->b);
+	if (r == 0)
+		r = exchange ? prepare_object(m, &m->b, &m->a) : prepare_target(m);
+	if (r == 0)
+		r = do_move(m);
+	if (r == 0)
+		finish(m);
+	else if (m->dropping)
+		undo_target(m);
+	names_unlock(&names);
+	return r;
+}
+
 static int locked(struct renaming *m)
 {
 	struct lam_stack *s = m->s;
 	bool exchange = m->flags & LAM_RENAME_EXCHANGE;
+	uint64_t seen = names_seen(s);
 	int r;
 
 	if (m->a.d->flags & NF_DEAD || m->b.d->flags & NF_DEAD)
@@ -447,17 +489,7 @@ static int locked(struct renaming *m)
 		r = rdir_open(s, m->a.d->dir->upper, &m->a.e);
 	if (r == 0)
 		r = rdir_open(s, m->b.d->dir->upper, &m->b.e);
-	if (r == 0)
-		r = prepare_object(m, &m->a, &m->b);
-	if (r == 0)
-		r = exchange ? prepare_object(m, &m->b, &m->a) : prepare_target(m);
-	if (r == 0)
-		r = do_move(m);
-	if (r == 0)
-		finish(m);
-	else if (m->dropping)
-		undo_target(m);
-	return r;
+	return r == 0 ? with_names(m, seen) : r;
 }
 
 static void side_done(struct lam_stack *s, struct side *side)
@@ -490,6 +522,8 @@ static int with_locks(struct renaming *m)
 		mutex_unlock(&second->dir->lock);
 	mutex_unlock(&first->dir->lock);
 	mutex_unlock(&s->rename_lock);
+	if (r == 0 && m->dropping)
+		drop_unused(s, m->b.n);
 	side_done(s, &m->a);
 	side_done(s, &m->b);
 	m->dropping = m->orphaned = false;

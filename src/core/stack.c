@@ -20,6 +20,7 @@ static int settle_redirect(struct lam_stack *s, const struct lam_config *c)
 	s->redirect_on = r == LAM_REDIRECT_ON;
 	s->redirect_follow = r == LAM_REDIRECT_ON || r == LAM_REDIRECT_FOLLOW ||
 			     r == LAM_REDIRECT_OFF;
+	s->xino_on = c->xino == LAM_XINO_ON;
 	return 0;
 }
 
@@ -423,6 +424,7 @@ static int make_root_stack(struct lam_stack *s)
 		s->root_stack[i] = rdir_new(NULL, NULL, (uint16_t)(i + 1), s->layers[i + 1].ino);
 		if (!s->root_stack[i])
 			return -ENOMEM;
+		s->root_stack[i]->true_numbers = !s->layers[i + 1].fs->opaque_handles;
 	}
 	if (!s->has_upper)
 		return 0;
@@ -474,6 +476,8 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	mutex_init(&s->fs_lock, RANK_LEAF);
 	mutex_init(&s->work_lock, RANK_WORK);
 	mutex_init(&s->rename_lock, RANK_RENAME);
+	for (unsigned i = 0; i < NAME_STRIPES; i++)
+		mutex_init(&s->name_locks[i], RANK_NAMES);
 	mutex_init(&s->copyup_lock, RANK_LEAF);
 	mutex_init(&s->record_lock, RANK_LEAF);
 	mutex_init(&s->rdir_lock, RANK_RDIR);

@@ -314,8 +314,9 @@ int work_orphan_drop(struct lam_stack *s, struct node *n)
 			r = sys_rmdir(s->orphan_fd, orphan);
 		}
 	}
-	n->flags &= (uint16_t)~NF_ORPHAN;
-	atomic_fetch_sub(&s->stat_orphans, 1);
+	/* Two may come here at once; one has removed it. */
+	if (atomic_fetch_and(&n->flags, (uint16_t)~NF_ORPHAN) & NF_ORPHAN)
+		atomic_fetch_sub(&s->stat_orphans, 1);
 	return r;
 }
 

@@ -22,7 +22,6 @@
 
 /* About 68 years: for ever, and no overflow in the kernel's arithmetic. */
 #define TTL_FOREVER UINT64_C(0x7fffffff)
-#define DEV_THREADS_MAX 64u
 #define SLOW_THREADS 4u
 
 static struct ttl ttl_of(double seconds)
@@ -92,8 +91,8 @@ static void apply_config(struct fuse_front *front, const struct fuse_front_confi
 	front->uring = config->transport != FUSE_TRANSPORT_DEV && uring_usable();
 	front->uring_or_fail = config->transport == FUSE_TRANSPORT_URING;
 	front->n_dev = config->threads ? config->threads : default_threads();
-	if (front->n_dev > DEV_THREADS_MAX)
-		front->n_dev = DEV_THREADS_MAX;
+	if (front->n_dev > CREW_MAX)
+		front->n_dev = CREW_MAX;
 }
 
 /* Slots, in this order: /dev/fuse threads, queues, seekers, slow ones. */
@@ -115,6 +114,8 @@ static int make_threads(struct fuse_front *front)
 	memset(front->slots, 0, front->n_slots * sizeof(front->slots[0]));
 	for (unsigned i = 0; i < front->n_slots; i++)
 		mutex_init(&front->slots[i].lock, RANK_LEAF);
+	if (!front->uring && crew_init(&front->crew, front->n_dev) < 0)
+		return -ENOMEM;
 	front->seekers = late_pool_new(&front->slots[front->n_slots - n_slow - 1], 1);
 	front->slow = late_pool_new(&front->slots[front->n_slots - n_slow], n_slow);
 	return front->seekers && front->slow ? 0 : -ENOMEM;
@@ -298,7 +299,8 @@ static int start(struct fuse_front *front, pthread_t *threads, int *n)
 
 int fuse_front_serve(struct fuse_front *front)
 {
-	pthread_t *threads CLEANUP_FREE = calloc(front->n_dev + front->n_queues, sizeof(*threads));
+	pthread_t *threads CLEANUP_FREE = calloc(front->n_dev + front->n_queues + 1,
+						 sizeof(*threads));
 	int n = 0, r;
 
 	if (!threads)
@@ -344,6 +346,7 @@ void fuse_front_close(struct fuse_front *front)
 	late_pool_free(front->seekers);
 	late_pool_free(front->slow);
 	passthrough_free(front->passthrough);
+	crew_done(&front->crew);
 	free(front->slots);
 	free(front->mountpoint);
 	if (front->stop_fd >= 0)

@@ -15,10 +15,12 @@
 
 #include "base/mutex.h"
 #include "compat.h"
+#include "crew.h"
 #include "front.h"
 #include "holds.h"
 #include "late.h"
 #include "passthrough.h"
+#include "walk.h"
 
 /* How many INTERRUPTs that came before their request are remembered. */
 #define EARLY_MAX 8u
@@ -76,6 +78,7 @@ struct fuse_front {
 	bool uring; /* requests come over io_uring */
 	bool uring_or_fail;
 	unsigned n_dev;	    /* threads on /dev/fuse */
+	struct crew crew;   /* which of them take requests */
 	unsigned n_queues;  /* io_uring queues, one thread each */
 	struct slot *slots; /* n_slots of them: dev, queues, late threads */
 	unsigned n_slots;
@@ -87,6 +90,8 @@ struct fuse_front {
 	/* Operations that may not hold up a serving thread.  Two pools: a seek waits for writes, so
 	 * writes must not queue behind seeks. */
 	struct late_pool *seekers, *slow;
+
+	struct walk walk; /* what those who list directories want */
 };
 
 /* Where a request that wants to be served later stands. */
@@ -227,7 +232,7 @@ int init_negotiate(const struct fuse_front *front, const struct fuse_init_in *in
 
 /* dev.c */
 
-/* Serve /dev/fuse with n_dev threads, using the first of SLOTS; *THREADS has room for them.
+/* Serve /dev/fuse with n_dev threads, using the first of SLOTS; *THREADS has room for them and one more.
  * Returns how many run, or an error if none does. */
 int dev_start(struct fuse_front *front, struct slot *slots, pthread_t *threads);
 /* Write an answer to FD, which its request was read from. */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 int op_lookup(struct request *rq)
 {
@@ -33,6 +34,8 @@ int op_lookup(struct request *rq)
 
 		return reply_bytes(rq, &out, sizeof(out));
 	}
+	if (r == 0 && !S_ISDIR(entry.attr.mode))
+		walk_lookup(&front->walk, rq->head.nodeid);
 	return r < 0 ? r : reply_entry(rq, &entry, 0);
 }
 

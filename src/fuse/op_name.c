@@ -53,6 +53,10 @@ int op_mknod(struct request *rq)
 	set_umask(rq, in->umask);
 	r = lam_mknod(rq->front->stack, &rq->call, rq->head.nodeid, name, in->mode, major, minor,
 		      &entry);
+	/* It may be an open() that makes a file where the kernel saw none, and is content with one that
+	 * somebody else made: ESTALE makes the kernel look again and decide. */
+	if (r == -EEXIST && S_ISREG(in->mode))
+		r = -ESTALE;
 	return r < 0 ? r : reply_entry(rq, &entry, HOLD_OWN_DATA);
 }
 
@@ -229,6 +233,9 @@ int op_create(struct request *rq)
 	const char *name;
 	int r;
 
+	/* From then on MKNOD comes, and an open that asks nothing: one with CREATE is released. */
+	if (rq->front->proto.zero_open && !rq->front->passthrough)
+		return -ENOSYS;
 	r = new_name(rq, &name);
 	if (r < 0)
 		return r;

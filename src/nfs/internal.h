@@ -23,6 +23,7 @@
 #include "base/mutex.h"
 #include "front.h"
 #include "nfs3.h" /* made from nfs3.x */
+#include "xdr.h"
 
 #define NFS_PROGRAM 100003u
 #define MOUNT_PROGRAM 100005u
