@@ -538,6 +538,8 @@ void window_note_added(struct lam_stack *s, struct dir *dir, const char *name);
 
 /* attr.c */
 void attr_from_statx(struct lam_stack *s, const struct statx *st, struct lam_attr *ret);
+/* What st_ino shows. */
+uint64_t attr_ino(struct lam_stack *s, struct node *n);
 int attr_of_node(struct lam_stack *s, struct node *n, const struct statx *st, struct lam_attr *ret);
 int attr_get(struct lam_stack *s, struct node *n, struct lam_attr *ret);
 /* Clear set-uid, set-gid and file capabilities of the file behind FD. */
