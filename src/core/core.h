@@ -274,6 +274,8 @@ struct lam_stack {
 	bool redirect_follow, redirect_on, index, nfs_export, metacopy, metacopy_read, xino_on;
 	bool read_dot_wh, write_dot_wh, watch_lower;
 	bool no_acl, no_xattr, static_nlink;
+	bool takeover; /* clients of an earlier process go on */
+	_Atomic unsigned left_orphans; /* of those that it left, at most so many are still there */
 	enum lam_fsync fsync;
 	bool ino32;
 	bool upper_tmpfile, upper_rename_wh, upper_exchange, upper_xattr, upper_char_wh,
@@ -334,6 +336,9 @@ struct lam_stack {
 
 	struct uppermap *uppermap; /* made on the first cold need; origins_lock */
 	struct mutex origins_lock; /* RANK_MAP */
+	struct cond dirs_cond;
+	unsigned dirs_busy;    /* of upper's directories, how many are being looked up; origins_lock */
+	unsigned dirs_waiting; /* how many of these by threads that wait for others; origins_lock */
 	bool inside_known;	   /* the numbers in lower layers are gathered; origins_lock */
 	int64_t inside_since;	   /* ... at this time, in seconds */
 
@@ -617,6 +622,7 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 		bool leave_whiteout);
 void work_orphan_name(uint64_t id, char out[32]);
 int work_orphan_drop(struct lam_stack *s, struct node *n);
+void work_left_orphan_drop(struct lam_stack *s, uint64_t id);
 /* Remove a temporary file or directory with what is in it. */
 void work_discard(struct lam_stack *s, const char *name, bool dir);
 bool stack_in_use(struct lam_stack *s, uint64_t id);
@@ -743,6 +749,10 @@ int uppermap_origin(struct lam_stack *s, uint64_t id, uint64_t *ret_upper,
 		    uint32_t *ret_generation);
 /* A directory of upper whose identity the map does not know yet; false: there is none (left). */
 bool uppermap_next_dir(struct lam_stack *s, struct sys_handle *ret);
+/* It was looked up, and noted if it is there. */
+void uppermap_dir_done(struct lam_stack *s);
+/* Wait for those that other threads are looking up; OWN are this thread's. */
+void uppermap_await_dirs(struct lam_stack *s, unsigned own);
 int uppermap_lower_generation(struct lam_stack *s, uint64_t id, uint32_t *ret);
 /* N is in upper from now on. */
 void uppermap_note(struct lam_stack *s, const struct node *n, uint64_t ino, uint32_t generation);
