@@ -616,6 +616,31 @@ static int finish_data(struct walk *w, const char *name)
 	return -EIO;
 }
 
+/* The index entry KEY may have metadata only; then the lower file that led to it, NAME in AT, is where its
+ * data is, or leads there. */
+static int finish_index_data(struct walk *w, const char *key, struct rdir *at, const char *name)
+{
+	struct lam_stack *s = w->s;
+	struct ovl_xattrs x = { 0 };
+	struct found *f = w->f;
+	int r = S_ISREG(f->type) ? ovl_scan(s, LAYER_UPPER, s->index_fd, key, &x) : 0;
+
+	if (r < 0)
+		return r;
+	if (!x.metacopy) {
+		f->metacopy = false;
+		return 0;
+	}
+	if (!s->metacopy_read) {
+		log_warning("refusing to follow the metacopy file %s (metacopy=off)", QUOTE(name));
+		return -EPERM;
+	}
+	if (f->metacopy) /* so has the lower one: its data is known */
+		return 0;
+	f->metacopy = true;
+	return set_data(w, at, name);
+}
+
 /* A lower object without an upper one of this name: the index may know an upper inode. */
 static int finish_index(struct walk *w, const char *name)
 {
@@ -648,6 +673,9 @@ static int finish_index(struct walk *w, const char *name)
 		return r < 0 ? r : links_adjust_load(s, key, &f->nlink_adjust);
 	if ((st.stx_mode & S_IFMT) != f->type)
 		return 0; /* a whiteout over something that is there again, or junk */
+	r = finish_index_data(w, key, at, name);
+	if (r < 0)
+		return r;
 	f->index_name = strdup(key);
 	if (!f->index_name)
 		return -ENOMEM;
