@@ -41,6 +41,24 @@ struct camera {
 static const struct lam_call call = { 0 };
 static char data[DATA_MOST];
 
+/* One is in use at a time.  No allocation of the camera's own goes through what a test makes fail. */
+static struct camera *camera_new(void)
+{
+	static struct camera camera;
+
+	memset(&camera, 0, sizeof(camera));
+	return &camera;
+}
+
+static char *copy_of(const char *text)
+{
+	char *copy;
+
+	if (asprintf(&copy, "%s", text) < 0)
+		trial_die("no memory");
+	return copy;
+}
+
 /* ---- One object, both ways ---- */
 
 struct object {
@@ -208,7 +226,7 @@ static bool take_name(void *ctx, const struct lam_dirent *de)
 	struct names *names = ctx;
 
 	if (strcmp(de->name, ".") && strcmp(de->name, "..") && names->n < LINES_MOST)
-		names->name[names->n++] = strdup(de->name);
+		names->name[names->n++] = copy_of(de->name);
 	return true;
 }
 
@@ -256,7 +274,7 @@ static char *develop(struct camera *c)
 	size_t len;
 	FILE *f;
 
-	c->dirs[0] = strdup("");
+	c->dirs[0] = copy_of("");
 	c->ids[0] = LAM_ROOT_ID;
 	c->n_dirs = 1;
 	for (size_t i = 0; i < c->n_dirs; i++) {
@@ -277,17 +295,7 @@ static char *develop(struct camera *c)
 	for (size_t i = 0; i < c->n_dirs; i++)
 		free(c->dirs[i]);
 	fclose(f);
-	free(c);
 	return text;
-}
-
-static struct camera *camera_new(void)
-{
-	struct camera *c = calloc(1, sizeof(*c));
-
-	if (!c)
-		trial_die("no memory");
-	return c;
 }
 
 char *picture_of_stack(struct lam_stack *stack)

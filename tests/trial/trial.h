@@ -21,11 +21,11 @@ struct setup {
 	enum lam_toggle index, nfs_export, metacopy;
 	enum lam_toggle userxattr;
 	enum lam_fsync fsync;
-	bool kernel;	 /* Linux's overlayfs mounts these layers with the same settings */
-	bool gap;	 /* renames and rmdir take two steps, and a crash between shows what is below */
-	unsigned may;	 /* MAY_* for every change */
+	bool kernel; /* Linux's overlayfs mounts these layers with the same settings */
+	bool gap;    /* renames and rmdir take two steps, and a crash between shows what is below */
+	unsigned may;	     /* MAY_* for every change */
 	unsigned kernel_may; /* ... as the kernel shows it */
-	bool no_tmpfile; /* changes that need unnamed files are left out */
+	bool no_tmpfile;     /* changes that need unnamed files are left out */
 };
 
 extern const struct setup setups[];
