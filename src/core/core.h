@@ -366,7 +366,16 @@ int node_get(struct lam_stack *s, uint64_t id, struct node **ret);
 /* The same, and it must be a directory: -ENOTDIR. */
 int node_get_dir(struct lam_stack *s, uint64_t id, struct node **ret);
 
+/* stack.c */
+/* Whether a directory, given by device and number, is one that is looked for. */
+typedef bool (*climb_fn)(void *ctx, dev_t dev, uint64_t ino);
+/* Go from directory FD up to the root of the system until FN matches: 1, 0 (nowhere) or -errno. */
+int dir_climb(int fd, climb_fn fn, void *ctx);
+
 /* fsys.c */
+/* Whether handles of a filesystem of this type hold the inode number where fid_inode() looks for it.
+ * Types of handles are no proof: FUSE uses the number that xfs has. */
+bool fsys_known_layout(uint64_t f_type);
 struct fsys *fsys_by_dev(struct lam_stack *s, dev_t dev);
 struct fsys *fsys_add(struct lam_stack *s, int root_fd, const struct statx *st);
 struct fsys *fsys_by_uuid(struct lam_stack *s, const uint8_t uuid[FH_UUID_LEN]);
@@ -519,6 +528,10 @@ int index_mark_dir(struct lam_stack *s, struct node *n);
 int index_forget_dir(struct lam_stack *s, struct node *n, const char *key);
 int index_whiteout(struct lam_stack *s, const char *key);
 int index_node_key(struct lam_stack *s, struct node *n, char out[INDEX_NAME_MAX + 1]);
+
+/* workdir.c */
+/* Empty a directory of ours, however deep, but for the name KEEP (may be NULL). */
+int work_wipe(int fd, const char *keep);
 
 /* work.c */
 int work_open(struct lam_stack *s, const struct lam_config *config);

@@ -168,9 +168,7 @@ struct fsys *fsys_by_uuid(struct lam_stack *s, const uint8_t uuid[FH_UUID_LEN])
 	return NULL;
 }
 
-/* Filesystems whose handles hold the inode number where fid_inode() looks for it.  Types of handles are no
- * proof: FUSE uses the number that xfs has. */
-static bool known_layout(uint64_t f_type)
+bool fsys_known_layout(uint64_t f_type)
 {
 	switch (f_type) {
 	case 0xef53:	 /* ext2, ext3, ext4 */
@@ -306,7 +304,7 @@ struct fsys *fsys_add(struct lam_stack *s, int root_fd, const struct statx *st)
 	fs->has_uuid = sys_fs_uuid(root_fd, fs->uuid) == 0;
 	if (!sys_statfs(root_fd, &sf)) {
 		fs->tmpfs = sf.f_type == TMPFS_TYPE;
-		fs->opaque_handles = !known_layout((uint64_t)sf.f_type);
+		fs->opaque_handles = !fsys_known_layout((uint64_t)sf.f_type);
 	}
 	fs->table = inotable_new();
 	probe_handles(fs, root_fd);
