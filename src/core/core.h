@@ -402,7 +402,16 @@ int node_get(struct lam_stack *s, uint64_t id, struct node **ret);
 /* The same, and it must be a directory: -ENOTDIR. */
 int node_get_dir(struct lam_stack *s, uint64_t id, struct node **ret);
 
+/* stack.c */
+/* Whether a directory, given by device and number, is one that is looked for. */
+typedef bool (*climb_fn)(void *ctx, dev_t dev, uint64_t ino);
+/* Go from directory FD up to the root of the system until FN matches: 1, 0 (nowhere) or -errno. */
+int dir_climb(int fd, climb_fn fn, void *ctx);
+
 /* fsys.c */
+/* Whether handles of a filesystem of this type hold the inode number where fid_inode() looks for it.
+ * Types of handles are no proof: FUSE uses the number that xfs has. */
+bool fsys_known_layout(uint64_t f_type);
 struct fsys *fsys_by_dev(struct lam_stack *s, dev_t dev);
 /* The filesystem of FD, a directory with this status: a layer's root, or (HOST: the layer's filesystem) a
  * subvolume met inside one. */
@@ -600,6 +609,10 @@ void record_peek(struct lam_stack *s, const struct node *n, char text[ORIGIN_REC
 void record_drop(struct lam_stack *s, uint64_t ino, const char *text);
 /* Drop the records of numbers that are not in upper. */
 void record_sweep(struct lam_stack *s, bool (*in_upper)(void *ctx, uint64_t ino), void *ctx);
+
+/* workdir.c */
+/* Empty a directory of ours, however deep, but for the name KEEP (may be NULL). */
+int work_wipe(int fd, const char *keep);
 
 /* work.c */
 int work_open(struct lam_stack *s, const struct lam_config *config);
