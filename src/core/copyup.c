@@ -30,7 +30,7 @@ struct copyup {
 	int fd;			      /* of the copy; -1 for what is not opened */
 	char temp[32];		      /* name in the work directory; "" for O_TMPFILE */
 	uint64_t ino;		      /* of the copy */
-	uint32_t generation;	      /* where its filesystem's handles need it */
+	uint32_t generation;	      /* ... and its filesystem's word for the number's use */
 };
 
 static bool want_xattr(void *ctx, const char *name)
@@ -513,6 +513,28 @@ static int prepare_origin(struct copyup *c)
 	return 0;
 }
 
+/* The real directory that a lower file is in, or NULL.  Caller holds N's lock. */
+static struct rdir *lower_dir_of(const struct node *n)
+{
+	const struct dir *pd = n->parent && n->name ? n->parent->dir : NULL;
+
+	for (unsigned i = 0; pd && i < pd->n_lower; i++)
+		if (pd->lower[i]->layer == n->layer)
+			return pd->lower[i];
+	return NULL;
+}
+
+/* Whether the data of a copy without any would be found below. */
+static bool knows_data(struct node *n)
+{
+	bool known;
+
+	mutex_lock(&n->lock);
+	known = n->flags & NF_METACOPY || lower_dir_of(n);
+	mutex_unlock(&n->lock);
+	return known;
+}
+
 static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct node *n,
 		      uint64_t size, bool data)
 {
@@ -540,14 +562,13 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 	c.st.stx_nlink += (uint32_t)c.adjust;
 	c.size = size < c.st.stx_size ? size : c.st.stx_size;
 	c.meta_only = !data && s->metacopy && S_ISREG(c.st.stx_mode) && c.st.stx_size &&
-		      !(n->flags & NF_DEAD);
+		      !(n->flags & NF_DEAD) && knows_data(n);
 	r = S_ISREG(c.st.stx_mode) ? make_file(&c) : make_other(&c);
 	if (r == 0) {
 		r = c.temp[0] ? sys_statx(s->work_fd, c.temp, &st) : sys_statx(c.fd, "", &st);
 		c.ino = st.stx_ino;
-		if (s->layers[LAYER_UPPER].fs->needs_generation)
-			c.generation = fsys_generation(s, s->layers[LAYER_UPPER].fs,
-						       c.temp[0] ? s->work_fd : c.fd, c.temp, NULL);
+		c.generation = fsys_generation(s, s->layers[LAYER_UPPER].fs,
+					       c.temp[0] ? s->work_fd : c.fd, c.temp, NULL);
 	}
 	if (r == 0 && c.meta_only && !(n->flags & NF_METACOPY))
 		r = copyup_keep_data(s, n);
@@ -565,28 +586,25 @@ out:
 /* A metadata-only copy reads its data where the lower object was. */
 int copyup_keep_data(struct lam_stack *s, struct node *n)
 {
-	struct rdir *dir = NULL;
 	struct node_extra *x;
-	char *name = NULL;
+	struct rdir *dir;
+	int r = -ENOMEM;
 
 	(void)s;
 	mutex_lock(&n->lock);
 	x = node_extra(n);
-	if (x && n->parent && n->name) {
-		struct dir *pd = n->parent->dir;
-
-		for (unsigned i = 0; i < pd->n_lower && !dir; i++)
-			if (pd->lower[i]->layer == n->layer)
-				dir = rdir_ref(pd->lower[i]);
-		name = strdup(n->name);
-	}
-	if (dir && name) {
-		x->data_dir = dir;
-		x->data_name = name;
+	dir = lower_dir_of(n);
+	if (x && !dir)
+		r = -EAGAIN; /* a rename came between */
+	else if (x)
+		x->data_name = strdup(n->name);
+	if (x && x->data_name) {
+		x->data_dir = rdir_ref(dir);
 		n->flags |= NF_METACOPY;
+		r = 0;
 	}
 	mutex_unlock(&n->lock);
-	return dir && name ? 0 : -ENOMEM;
+	return r;
 }
 
 /* Copy the data into a metadata-only upper file, in place: the kernel's format knows no other way, and the

@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/mutex.h"
+#include "base/numset.h"
 #include "format/format.h"
 #include "sys/sys.h"
 
@@ -43,9 +44,13 @@ struct fsys {
 	bool births;	       /* generations of lower objects are made from birth times */
 	bool needs_generation; /* a handle with generation 0 is not taken for any */
 	bool opaque_handles;   /* handles of a layout that is not known */
+	bool owns_fd;	       /* mount_fd is its own */
 	int handle_type;       /* of its handles; -1 if none */
 	uint8_t uuid[FH_UUID_LEN];
 	int mount_fd;		/* for open_by_handle_at; a layer's root, borrowed */
+	struct fsys *host;	/* met inside a layer of this one: a subvolume of it; or NULL */
+	uint64_t subvolume;	/* btrfs: which one */
+	struct numset inside;	/* numbers of lower files, once gathered; origins_lock */
 	struct inotable *table; /* numbers over 56 bits; NULL until one is met */
 };
 
@@ -172,15 +177,26 @@ uint64_t listing_hash(const char *name, size_t len);
 
 /* ---- Nodes: node.c ---- */
 
+/* An array of a directory's lower parts, of N places, that is not the present one. */
+struct old_parts {
+	struct old_parts *next;
+	struct rdir **lower;
+	uint16_t n;
+};
+
 struct dir {
 	struct mutex lock; /* RANK_DIR: the names in the directory and all below */
 	struct rdir *_Atomic
-		upper;	     /* NULL until copied up; set under the parent's lock and node lock */
-	struct rdir **lower; /* topmost first; fixed */
-	uint16_t n_lower;
-	uint16_t lookups; /* without a listing so far */
-	bool never_pure;  /* upper part may hold whiteouts although nothing is below */
-	bool too_big;	  /* more names than a listing may have */
+		upper; /* NULL until copied up; set under the parent's lock and node lock */
+	/* Topmost first.  Fixed, but for watch_lower: then another array may take its place, under this lock and
+	 * the node's.  Who reads without them asks for the number first. */
+	struct rdir **_Atomic lower;
+	_Atomic uint16_t n_lower;
+	uint16_t n_spare;      /* references in the array after these */
+	struct old_parts *old; /* arrays that somebody may still be reading */
+	uint16_t lookups;      /* without a listing so far */
+	bool never_pure;       /* upper part may hold whiteouts although nothing is below */
+	bool too_big;	       /* more names than a listing may have */
 	struct listing *listing;
 	struct window *window; /* where it is too big for a listing */
 };
@@ -251,12 +267,12 @@ struct lam_stack {
 	struct mutex fs_lock; /* RANK_LEAF: adding filesystems */
 	uint16_t n_data;      /* data-only layers: n_lower + 1 .. n_lower + n_data */
 	uint64_t work_ino;    /* of workdir */
-	bool one_fs;	      /* st_ino is the real number */
+	bool one_fs;	      /* all layers are on one: st_ino is the real number */
 
 	/* Settings, as resolved at open. */
 	bool has_upper, privileged, userxattr;
 	_Atomic bool read_only;
-	bool redirect_follow, redirect_on, index, nfs_export, metacopy, metacopy_read;
+	bool redirect_follow, redirect_on, index, nfs_export, metacopy, metacopy_read, xino_on;
 	bool read_dot_wh, write_dot_wh, watch_lower;
 	bool no_acl, no_xattr, static_nlink;
 	enum lam_fsync fsync;
@@ -314,6 +330,8 @@ struct lam_stack {
 
 	struct uppermap *uppermap; /* made on the first cold need; origins_lock */
 	struct mutex origins_lock; /* RANK_MAP */
+	bool inside_known;	   /* the numbers in lower layers are gathered; origins_lock */
+	int64_t inside_since;	   /* ... at this time, in seconds */
 
 	_Atomic uint64_t stat_copyups, stat_copyup_bytes, stat_whiteouts, stat_orphans;
 	_Atomic uint64_t forgotten; /* nodes freed since memory was last given back */
@@ -377,8 +395,13 @@ int node_get_dir(struct lam_stack *s, uint64_t id, struct node **ret);
 
 /* fsys.c */
 struct fsys *fsys_by_dev(struct lam_stack *s, dev_t dev);
-struct fsys *fsys_add(struct lam_stack *s, int root_fd, const struct statx *st);
-struct fsys *fsys_by_uuid(struct lam_stack *s, const uint8_t uuid[FH_UUID_LEN]);
+/* The filesystem of FD, a directory with this status: a layer's root, or (HOST: the layer's filesystem) a
+ * subvolume met inside one. */
+struct fsys *fsys_add(struct lam_stack *s, int fd, const struct statx *st, struct fsys *host);
+/* The same for what may be known already; NULL if there are too many. */
+struct fsys *fsys_met(struct lam_stack *s, int fd, const struct statx *st, struct fsys *host);
+/* The filesystem that a stored handle is of, or NULL. */
+struct fsys *fsys_by_fh(struct lam_stack *s, const struct fh_view *v);
 void fsys_finish(struct lam_stack *s);
 void fsys_destroy(struct lam_stack *s);
 static inline dev_t statx_dev(const struct statx *st)
@@ -625,8 +648,11 @@ int drop_keep_way(struct lam_stack *s, struct node *d, const char *name, struct 
 int drop_end(struct lam_stack *s, struct drop *w);
 /* When no lock is held any more: what was kept for a user that has meanwhile let it go. */
 void drop_unused(struct lam_stack *s, struct node *n);
-/* Put a clean opaque directory in place of an empty one that has whiteouts in it or is in use. */
-int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, struct drop *w);
+/* Put a clean opaque directory, which is like the other otherwise, in place of an empty one that has whiteouts
+ * in it or is in use; that one goes to the work directory as TEMP.  Then one of the others. */
+int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
+void remove_clear_undo(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
+void remove_clear_done(struct lam_stack *s, const char *temp, struct drop *w);
 
 /* rename.c */
 /* The redirect that N needs: relative for another name in the same directory, else absolute.
@@ -661,19 +687,40 @@ int resolve_id(struct lam_stack *s, uint64_t id, struct node **ret);
 /* Find a name for a node that is known by handle only.  -ESTALE if it has none. */
 int resolve_connect(struct lam_stack *s, struct node *n);
 
-/* uppermap.c */
-typedef int (*walk_fn)(void *ctx, int dirfd, const struct sys_dirent *de);
-/* Every name of a layer, directory by directory; needs decodable handles. */
+/* inside.c */
+/* The directory that a walk is in. */
+struct walked {
+	int fd;
+	uint64_t ino;
+	struct fsys *fs; /* NULL: there are too many */
+	uint8_t type;	 /* DT_* of the name that is looked at */
+};
+/* DE: a name in it, or NULL when a directory (not the layer's root) is entered. */
+typedef int (*walk_fn)(void *ctx, const struct walked *at, const struct sys_dirent *de);
+/* Every name of a layer, directory by directory; needs decodable handles.  Ends when FN does not return 0, and
+ * returns that. */
 int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx);
-/* Whether upper has an inode with this number: 1, 0 or -errno. */
-int uppermap_has(struct lam_stack *s, uint64_t ino, uint32_t *ret_generation);
-/* The upper inode that came from ID: 1, 0 or -errno. */
-int uppermap_origin(struct lam_stack *s, uint64_t id, uint64_t *ret_ino, uint32_t *ret_generation);
+/* The path of a real object below the root of LAYER, from the kernel's own knowledge of where FD is. */
+int path_below(struct lam_stack *s, int fd, uint16_t layer, char **ret);
+/* Whether a layer lies on FS, or FS is a subvolume that may be inside it. */
+bool layer_has_fs(const struct lam_stack *s, uint16_t layer, const struct fsys *fs);
+/* Whether a file that was found by its number is in a lower layer: 1, 0 or -errno. */
+int inside_lower(struct lam_stack *s, uint64_t id, struct fsys *fs, uint64_t ino,
+		 const struct sys_handle *h);
+
+/* uppermap.c */
+/* Whether upper has this inode: 1, 0 or -errno. */
+int uppermap_has(struct lam_stack *s, struct fsys *fs, uint64_t ino, uint32_t *ret_generation);
+/* The upper inode that came from ID, as the id that it has as born in upper: 1, 0 or -errno. */
+int uppermap_origin(struct lam_stack *s, uint64_t id, uint64_t *ret_upper,
+		    uint32_t *ret_generation);
 /* A directory of upper whose identity the map does not know yet; false: there is none (left). */
 bool uppermap_next_dir(struct lam_stack *s, struct sys_handle *ret);
-int uppermap_lower_generation(struct lam_stack *s, uint64_t ino, uint32_t *ret);
+int uppermap_lower_generation(struct lam_stack *s, uint64_t id, uint32_t *ret);
 /* N is in upper from now on. */
 void uppermap_note(struct lam_stack *s, const struct node *n, uint64_t ino, uint32_t generation);
+/* N's upper inode is removed. */
+void uppermap_gone(struct lam_stack *s, const struct node *n);
 void uppermap_destroy(struct lam_stack *s);
 
 /* A node held for the length of a scope. */

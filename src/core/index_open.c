@@ -53,7 +53,7 @@ static int origin_alive(struct lam_stack *s, const struct fh *fh)
 
 	if (fh_decode(fh->bytes, fh->len, &v) < 0)
 		return 0;
-	fs = fsys_by_uuid(s, v.uuid);
+	fs = fsys_by_fh(s, &v);
 	if (!fs || !fs->can_decode || v.fid_len > sizeof(h.fid))
 		return 1; /* cannot be told: left alone */
 	h.type = v.type;

@@ -294,7 +294,7 @@ int lookup_origin(struct lam_stack *s, const struct fh *fh, struct found *f)
 
 	if (r < 0)
 		return -ENODATA;
-	fs = fsys_by_uuid(s, v.uuid);
+	fs = fsys_by_fh(s, &v);
 	if (!fs || v.path_upper || v.type != fs->handle_type ||
 	    v.fid_len > sizeof(f->origin_handle.fid))
 		return -ENODATA;
@@ -618,6 +618,35 @@ static int finish_data(struct walk *w, const char *name)
 	return -EIO;
 }
 
+/* Where the data is of what the index has for the lower file NAME of AT: its own, or, behind metadata only,
+ * that of the lower file. */
+static int take_index_data(struct walk *w, const char *key, struct rdir *at, const char *name)
+{
+	struct lam_stack *s = w->s;
+	struct found *f = w->f;
+	struct ovl_xattrs x;
+	int r;
+
+	if (!S_ISREG(f->type))
+		return 0;
+	r = ovl_scan(s, LAYER_UPPER, s->index_fd, key, &x);
+	if (r < 0)
+		return r;
+	f->protattr = x.protattr;
+	if (!x.metacopy) {
+		f->metacopy = false;
+		return 0;
+	}
+	if (!s->metacopy_read) {
+		log_warning("refusing to follow the metacopy file %s (metacopy=off)", QUOTE(name));
+		return -EPERM;
+	}
+	if (f->metacopy) /* the lower one has none either, and what it leads to is known */
+		return 0;
+	f->metacopy = true;
+	return set_data(w, at, name);
+}
+
 /* A lower object without an upper one of this name: the index may know an upper inode. */
 static int finish_index(struct walk *w, const char *name)
 {
@@ -650,6 +679,9 @@ static int finish_index(struct walk *w, const char *name)
 		return r < 0 ? r : links_adjust_load(s, key, &f->nlink_adjust);
 	if ((st.stx_mode & S_IFMT) != f->type)
 		return 0; /* a whiteout over something that is there again, or junk */
+	r = take_index_data(w, key, at, name);
+	if (r < 0)
+		return r;
 	f->index_name = strdup(key);
 	if (!f->index_name)
 		return -ENOMEM;

@@ -20,6 +20,7 @@ static int settle_redirect(struct lam_stack *s, const struct lam_config *c)
 	s->redirect_on = r == LAM_REDIRECT_ON;
 	s->redirect_follow = r == LAM_REDIRECT_ON || r == LAM_REDIRECT_FOLLOW ||
 			     r == LAM_REDIRECT_OFF;
+	s->xino_on = c->xino == LAM_XINO_ON;
 	return 0;
 }
 
@@ -187,7 +188,7 @@ static int open_layer(struct lam_stack *s, uint16_t i, const char *path, bool da
 	if (r < 0)
 		return r;
 	l->ino = st.stx_ino;
-	l->fs = fsys_add(s, l->fd, &st);
+	l->fs = fsys_add(s, l->fd, &st, NULL);
 	if (!l->fs) {
 		log_error("the layers lie on more than %u filesystems", MAX_FILESYSTEMS);
 		return -EMFILE;

@@ -572,6 +572,92 @@ static void calls_refused(void **state)
 	}
 }
 
+/* ---- A directory that is to be replaced ---- */
+
+/* "target" is in upper, empty but for a whiteout, and has a mode and an attribute of its own. */
+static uint64_t make_target(void)
+{
+	struct lam_attr a = { .mode = 0751 };
+	struct lam_entry e;
+
+	make_layers();
+	assert_int_equal(mkdirat(scratch, "l1/target", 0755), 0);
+	lower_file("l1/target/x", "x\n");
+	open_stack();
+	assert_int_equal(drop("target/x", false), 0);
+	assert_int_equal(make("made", S_IFDIR | 0700), 0);
+	assert_int_equal(make("made/in", S_IFREG | 0600), 0);
+	assert_int_equal(find("target", &e), 0);
+	assert_int_equal(lam_setattr(stack, &call, e.id, LAM_SET_MODE, &a, &a), 0);
+	assert_int_equal(lam_setxattr(stack, &call, e.id, "user.mark", "m", 1, 0), 0);
+	return e.id;
+}
+
+static void target_is_old(uint64_t id)
+{
+	struct lam_entry e;
+	char value[4];
+
+	assert_int_equal(find("target", &e), 0);
+	assert_int_equal(e.id, id);
+	assert_int_equal(e.attr.mode, S_IFDIR | 0751);
+	assert_int_equal(lam_getxattr(stack, &call, id, "user.mark", value, sizeof(value)), 1);
+	assert_int_equal(lam_getattr(stack, &call, id, &e.attr), 0);
+	assert_int_equal(find("target/in", &e), -ENOENT);
+	assert_int_equal(find("made/in", &e), 0);
+}
+
+/* Refuse the Nth call of a rename over it; false when it has fewer. */
+static bool refuse_replacing(int nth, bool used)
+{
+	uint64_t id = make_target();
+	struct lam_entry e;
+	int r;
+
+	in_use_id = used ? id : 0;
+	fault_at = nth;
+	fault_errno = -EIO;
+	fault_seen = 0;
+	sys_fault_hook = fault;
+	r = move("made", "target", 0);
+	sys_fault_hook = NULL;
+	if (r < 0) {
+		target_is_old(id);
+		assert_int_equal(make("target/new", S_IFREG | 0600), 0); /* it is no dead one */
+		assert_int_equal(drop("target/new", false), 0);
+		close_stack();
+		open_stack();
+		target_is_old(id);
+		assert_int_equal(move("made", "target", 0), 0);
+	}
+	assert_int_equal(find("target/in", &e), 0);
+	assert_int_equal(find("made", &e), -ENOENT);
+	close_stack();
+	open_stack();
+	assert_int_equal(find("target/in", &e), 0);
+	close_stack();
+	no_litter();
+	empty_scratch();
+	return fault_seen >= nth;
+}
+
+static void replacing_refused(void **state)
+{
+	static const char *const features[] = { "", "rename_whiteout", "rename_exchange",
+						"char_device" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+		for (int used = 0; used < 2; used++)
+			for (int nth = 1;; nth++) {
+				disable(features[i]);
+				if (!refuse_replacing(nth, used))
+					break;
+			}
+		sys_enable_all();
+	}
+}
+
 /* ---- A copy that is given up by who waits for it ---- */
 
 static atomic_bool cancelled;
@@ -623,6 +709,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(features_missing),
 		SCRATCH_TEST(calls_refused),
+		SCRATCH_TEST(replacing_refused),
 		SCRATCH_TEST(copy_interrupted),
 	};
 
