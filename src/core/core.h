@@ -106,6 +106,7 @@ struct rdir {
 	bool no_dot_wh;	   /* a full listing saw no `.wh.` name */
 	bool true_numbers; /* on its layer's own filesystem: d_ino of what is in it is st_ino */
 	_Atomic uint8_t impure; /* 0 unknown, 1 no, 2 yes */
+	char first_name[];	/* NAME, until it is moved: directories are many */
 };
 
 struct lam_stack;
