@@ -324,7 +324,7 @@ static int connect_in(struct lam_stack *s, struct node *n, uint16_t layer, const
 	struct namewalk w = { .s = s, .ino = n->real_ino, .fs = fs };
 	HELD(d, s);
 	HELD(at, s);
-	int r = walk_layer(s, layer, name_seen, &w);
+	int r = walk_layer(s, layer, name_seen, &w, NULL);
 
 	if (r <= 0)
 		return r < 0 ? r : -ESTALE;
@@ -679,7 +679,7 @@ static int resolve_by_walk(struct lam_stack *s, uint64_t id, struct fsys *fs, ui
 			break;
 		if (!layer_has_fs(s, (uint16_t)i, fs) && !(i == 0 && r > 0))
 			continue;
-		if (walk_layer(s, (uint16_t)i, name_seen, &w) <= 0 ||
+		if (walk_layer(s, (uint16_t)i, name_seen, &w, NULL) <= 0 ||
 		    resolve_dir(s, &w.dir, (uint16_t)i, &d.n) < 0)
 			continue;
 		mutex_lock(&d.n->dir->lock);
