@@ -58,7 +58,7 @@ struct fuse_front {
 	const struct super_link *link; /* to the supervisor; NULL: there is none */
 	bool successor; /* another worker served before: the kernel refers to more than we know of */
 	struct orphans *orphans; /* left by that one */
-	struct names *names;	 /* NULL: the engine finds every object by its number */
+	struct names *names;	 /* NULL: there is no supervisor */
 	struct holds *holds;
 	int fd;		      /* /dev/fuse */
 	int stop_fd;	      /* eventfd: wakes the thread in fuse_front_serve() */

@@ -15,7 +15,9 @@
 #include "super/super.h"
 
 #define BUCKETS 65536u
-#define SLOTS 131072u
+#define SMALL 262144u /* slots for names of up to SMALL_NAME bytes, and */
+#define LARGE 16384u  /* for longer ones; numbered after the small */
+#define SMALL_NAME 39u
 #define NO_SLOT 0u /* slot 0 is not used */
 
 /* A slot is filled before its number is stored where it is found: whoever comes after sees all or nothing. */
@@ -24,22 +26,52 @@ struct name_slot {
 	uint64_t parent;
 	_Atomic uint32_t next;
 	uint32_t primed; /* the worker whose engine knows it */
+	char name[];
+};
+
+struct small_slot {
+	struct name_slot slot;
+	char name[SMALL_NAME + 1];
+};
+
+struct large_slot {
+	struct name_slot slot;
 	char name[LAM_NAME_MAX + 1];
 };
 
+_Static_assert(sizeof(struct small_slot) == 64, "what an object costs");
+
 struct name_table {
 	_Atomic uint32_t buckets[BUCKETS];
-	_Atomic uint32_t used; /* slots from here on were never used */
-	uint32_t reserved;
-	struct name_slot slots[SLOTS];
+	_Atomic uint32_t used[2]; /* of each kind: those from here on were never used */
+	struct small_slot small[SMALL];
+	struct large_slot large[LARGE];
+};
+
+struct pile {
+	uint32_t *slots;
+	size_t n, room;
 };
 
 struct names {
 	struct mutex lock; /* RANK_FRONT */
 	struct name_table *table;
-	uint32_t *free; /* slots that are free again */
-	size_t n_free, room;
+	struct pile free[2]; /* small and large slots that are free again */
 };
+
+static struct name_slot *slot_at(struct names *n, uint32_t i)
+{
+	return i < SMALL ? &n->table->small[i].slot : &n->table->large[i - SMALL].slot;
+}
+
+/* The slots that were ever used of one kind are those from *RET_FIRST to before *RET_END. */
+static void used_slots(struct names *n, unsigned kind, uint32_t *ret_first, uint32_t *ret_end)
+{
+	uint32_t used = atomic_load(&n->table->used[kind]);
+
+	*ret_first = kind ? SMALL : 1;
+	*ret_end = kind ? SMALL + (used < LARGE ? used : LARGE) : used < SMALL ? used : SMALL;
+}
 
 void names_free(struct names *names)
 {
@@ -47,22 +79,38 @@ void names_free(struct names *names)
 		return;
 	if (names->table)
 		(void)munmap(names->table, sizeof(*names->table)); /* it was mapped like this */
-	free(names->free);
+	free(names->free[0].slots);
+	free(names->free[1].slots);
 	free(names);
 }
 
 static void give_slot(struct names *n, uint32_t slot)
 {
-	if (n->n_free == n->room) {
-		size_t room = n->room ? n->room * 2 : 256;
-		uint32_t *more = reallocarray(n->free, room, sizeof(*more));
+	struct pile *p = &n->free[slot >= SMALL];
+
+	if (p->n == p->room) {
+		size_t room = p->room ? p->room * 2 : 256;
+		uint32_t *more = reallocarray(p->slots, room, sizeof(*more));
 
 		if (!more)
 			return; /* the next worker finds it */
-		n->free = more;
-		n->room = room;
+		p->slots = more;
+		p->room = room;
 	}
-	n->free[n->n_free++] = slot;
+	p->slots[p->n++] = slot;
+}
+
+/* NO_SLOT: there is no room. */
+static uint32_t take_slot(struct names *n, bool large)
+{
+	struct pile *p = &n->free[large];
+	_Atomic uint32_t *used = &n->table->used[large];
+
+	if (p->n > 0)
+		return p->slots[--p->n];
+	if (atomic_load(used) >= (large ? LARGE : SMALL))
+		return NO_SLOT;
+	return atomic_fetch_add(used, 1) + (large ? SMALL : 0);
 }
 
 static uint32_t bucket_of(uint64_t id)
@@ -73,20 +121,24 @@ static uint32_t bucket_of(uint64_t id)
 /* Chains are made anew: the worker before may have ended while it changed one. */
 static void link_all(struct names *n)
 {
-	struct name_table *t = n->table;
+	for (uint32_t b = 0; b < BUCKETS; b++)
+		atomic_store(&n->table->buckets[b], NO_SLOT);
+	for (unsigned kind = 0; kind < 2; kind++) {
+		uint32_t first, end;
 
-	for (uint32_t b = 0; atomic_load(&t->used) > 1 && b < BUCKETS; b++)
-		atomic_store(&t->buckets[b], NO_SLOT);
-	for (uint32_t i = 1; i < atomic_load(&t->used) && i < SLOTS; i++) {
-		uint64_t id = atomic_load(&t->slots[i].id);
-		_Atomic uint32_t *head = &t->buckets[bucket_of(id)];
+		used_slots(n, kind, &first, &end);
+		for (uint32_t i = first; i < end; i++) {
+			struct name_slot *s = slot_at(n, i);
+			uint64_t id = atomic_load(&s->id);
+			_Atomic uint32_t *head = &n->table->buckets[bucket_of(id)];
 
-		if (id == 0) {
-			give_slot(n, i);
-			continue;
+			if (id == 0) {
+				give_slot(n, i);
+				continue;
+			}
+			atomic_store(&s->next, atomic_load(head));
+			atomic_store(head, i);
 		}
-		atomic_store(&t->slots[i].next, atomic_load(head));
-		atomic_store(head, i);
 	}
 }
 
@@ -105,21 +157,20 @@ static int attach(struct fuse_front *front, struct names *n)
 		return -errno;
 	n->table = table;
 	if (kept < 0) {
-		atomic_store(&n->table->used, 1);
+		atomic_store(&n->table->used[0], 1);
 		r = super_keep(front->link, STATE_FD_NAMES, 0, fd);
+	} else {
+		link_all(n);
 	}
-	link_all(n);
 	return r;
 }
 
 int names_open(struct fuse_front *front)
 {
-	struct lam_info info;
 	struct names *n;
 	int r;
 
-	lam_stack_info(front->stack, &info);
-	if (!front->link || info.resolves_files)
+	if (!front->link)
 		return 0;
 	n = calloc(1, sizeof(*n));
 	if (!n)
@@ -139,8 +190,8 @@ static struct name_slot *find_locked(struct names *n, uint64_t id)
 	uint32_t i = atomic_load(&n->table->buckets[bucket_of(id)]);
 
 	/* Bounded: a chain that a dying process left must not be followed for ever. */
-	for (uint32_t steps = 0; i != NO_SLOT && i < SLOTS && steps < SLOTS; steps++) {
-		struct name_slot *s = &n->table->slots[i];
+	for (uint32_t steps = 0; i != NO_SLOT && i < SMALL + LARGE && steps < SMALL; steps++) {
+		struct name_slot *s = slot_at(n, i);
 
 		if (atomic_load(&s->id) == id)
 			return s;
@@ -152,23 +203,19 @@ static struct name_slot *find_locked(struct names *n, uint64_t id)
 static void add_locked(struct names *n, uint64_t id, uint64_t parent, const char *name,
 		       uint32_t generation)
 {
-	struct name_table *t = n->table;
-	uint32_t b = bucket_of(id), i;
+	_Atomic uint32_t *head = &n->table->buckets[bucket_of(id)];
+	uint32_t i = take_slot(n, strlen(name) > SMALL_NAME);
 	struct name_slot *s;
 
-	if (n->n_free > 0)
-		i = n->free[--n->n_free];
-	else if (atomic_load(&t->used) < SLOTS)
-		i = atomic_fetch_add(&t->used, 1);
-	else
+	if (i == NO_SLOT)
 		return;
-	s = &t->slots[i];
+	s = slot_at(n, i);
 	s->parent = parent;
 	s->primed = generation;
 	strcpy(s->name, name);
-	atomic_store(&s->next, atomic_load(&t->buckets[b]));
+	atomic_store(&s->next, atomic_load(head));
 	atomic_store(&s->id, id);
-	atomic_store(&t->buckets[b], i);
+	atomic_store(head, i);
 }
 
 /* Take a slot of ID out: WHICH, or the first one where that is NULL. */
@@ -177,8 +224,8 @@ static void remove_locked(struct names *n, uint64_t id, const struct name_slot *
 	_Atomic uint32_t *link = &n->table->buckets[bucket_of(id)];
 	uint32_t i;
 
-	while ((i = atomic_load(link)) != NO_SLOT && i < SLOTS) {
-		struct name_slot *s = &n->table->slots[i];
+	while ((i = atomic_load(link)) != NO_SLOT && i < SMALL + LARGE) {
+		struct name_slot *s = slot_at(n, i);
 
 		if (which ? s == which : atomic_load(&s->id) == id) {
 			atomic_store(link, atomic_load(&s->next));

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Where objects were last seen, in memory that outlives a worker: for mounts whose server may not open a file
- * by its handle, so that a number alone does not lead the next worker to the object.
+ * Where objects were last seen, in memory that outlives a worker: so that the next one need not walk upper to
+ * learn what a number leads to; and where the server may not open a file by its handle, it could not.
  *
  * A name here is a hint: it is looked up, and what is found must have the number.  The table is bounded; what
- * has no place in it is found by a walk of the layers where their filesystem lets a user open directories by
- * handle, and is ESTALE elsewhere.  Lock: RANK_FRONT, for all of it; nothing is looked up under it.
+ * has no place in it is found as any id is, or without privilege is ESTALE.  Lock: RANK_FRONT, for all of it; nothing is looked up under it.
  */
 #ifndef FUSE_NAMES_H
 #define FUSE_NAMES_H

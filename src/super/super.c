@@ -276,11 +276,10 @@ static void become_program(struct super *s)
 	if (s->control >= 0)
 		(void)fcntl(s->control, F_SETFD, 0);
 	(void)snprintf(text, sizeof(text), "%d %d %d", s->state->fd, s->now.channel, s->control);
-	if (setenv(ENV_SUPERVISE, text, 1) == 0) {
-		(void)sigprocmask(SIG_SETMASK, &s->old_mask, NULL);
+	/* Signals stay blocked: one that comes now is the next image's. */
+	if (setenv(ENV_SUPERVISE, text, 1) == 0)
 		(void)syscall(SYS_execveat, s->program, "", s->config->argv, environ,
 			      AT_EMPTY_PATH);
-	}
 	/* Then the next worker is again of the program that was. */
 	say(s, LOG_WARNING, "the supervisor stays what it was: %s", log_errno(-errno));
 	super_mark_all(s->state, false);
@@ -618,6 +617,12 @@ static int block_signals(struct super *s)
 	(void)signal(SIGCHLD, SIG_DFL); /* or there would be nobody to wait for */
 	if (sigprocmask(SIG_BLOCK, &set, &s->old_mask) < 0)
 		return -errno;
+	if (s->config->adopted) { /* they may be blocked from before an exec */
+		(void)sigdelset(&s->old_mask, SIGCHLD);
+		(void)sigdelset(&s->old_mask, SIGTERM);
+		(void)sigdelset(&s->old_mask, SIGINT);
+		(void)sigdelset(&s->old_mask, SIGUSR1);
+	}
 	s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return s->signals < 0 ? -errno : 0;
 }
