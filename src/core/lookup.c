@@ -616,6 +616,32 @@ static int finish_data(struct walk *w, const char *name)
 	return -EIO;
 }
 
+/* The marks of an index entry.  When it has metadata only, the lower object that led to it is the
+ * very inode that has the data, or leads there. */
+static int take_index_marks(struct walk *w, struct rdir *at, const char *name, const char *key)
+{
+	struct lam_stack *s = w->s;
+	struct found *f = w->f;
+	struct ovl_xattrs x = { 0 };
+	int r = ovl_scan(s, LAYER_UPPER, s->index_fd, key, &x);
+
+	if (r < 0)
+		return r;
+	f->protattr = x.protattr;
+	if (!x.metacopy || !S_ISREG(f->type)) {
+		f->metacopy = false;
+		return 0;
+	}
+	if (!s->metacopy_read) {
+		log_warning("refusing to follow the metacopy file %s (metacopy=off)", QUOTE(name));
+		return -EPERM;
+	}
+	if (f->metacopy)
+		return 0;
+	f->metacopy = true;
+	return set_data(w, at, name);
+}
+
 /* A lower object without an upper one of this name: the index may know an upper inode. */
 static int finish_index(struct walk *w, const char *name)
 {
@@ -648,6 +674,9 @@ static int finish_index(struct walk *w, const char *name)
 		return r < 0 ? r : links_adjust_load(s, key, &f->nlink_adjust);
 	if ((st.stx_mode & S_IFMT) != f->type)
 		return 0; /* a whiteout over something that is there again, or junk */
+	r = take_index_marks(w, at, name, key);
+	if (r < 0)
+		return r;
 	f->index_name = strdup(key);
 	if (!f->index_name)
 		return -ENOMEM;
