@@ -348,6 +348,8 @@ static int become_upper(struct copyup *c, struct node *parent, const char *name,
 	mutex_unlock(&n->lock);
 	fdcache_drop(&s->fds, &n->fde);
 	uppermap_note(s, n, c->ino, c->generation);
+	if (n->flags & NF_BY_NAME && !node_is_dir(n))
+		alias_note(s, n, c->ino);
 	if (parent)
 		dirlist_note_upper(s, parent, name, node_mode_type(n), false);
 	atomic_fetch_add(&s->stat_copyups, 1);
