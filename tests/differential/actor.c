@@ -332,6 +332,10 @@ static void copy_up_refused(struct run *run, const struct op *op)
 						 : fchownat(op_dir(s, op->at), op->path.p, u, g,
 							    AT_SYMLINK_NOFOLLOW);
 
+		if (r == 0 && op->code == OP_FSETXATTR)
+			(void)fchmod(op_fd(s, op->fd), 0755); /* it clears more on one side */
+		else if (r == 0 && fchmodat(op_dir(s, op->at), op->path.p, 0755, 0) < 0)
+			continue;
 		if (r < 0) /* Lamina refuses it for what is immutable, the kernel would not */
 			return;
 	}
@@ -354,6 +358,10 @@ static void set_right(struct run *run, const struct op *op)
 
 		if (run->fd_mode)
 			(void)fchmod(op_fd(s, slot), 0644);
+		if (run->path_mode &&
+		    fchmodat(op_dir(s, op->at), op->path.p, 0755, AT_SYMLINK_NOFOLLOW) < 0 &&
+		    fchmodat(op_dir(s, op->at), op->path.p, 0755, 0) < 0)
+			continue;
 		if (run->fd_times)
 			(void)futimens(op_fd(s, slot), ts);
 		if (run->path_times)
@@ -369,7 +377,9 @@ static void set_right(struct run *run, const struct op *op)
 		copy_up_refused(run, op);
 	if (me != 0 && seteuid(me) < 0)
 		abort();
-	run->fd_times = run->path_times = run->fd_mode = false;
+	if (run->fd_times || run->path_times || run->parent_times[0] || run->parent_times[1])
+		memset(run->sh->seen, 0, sizeof(run->sh->seen)); /* they moved once more */
+	run->fd_times = run->path_times = run->fd_mode = run->path_mode = false;
 	run->parent_times[0] = run->parent_times[1] = false;
 	if (run->slot[slot].odd)
 		close_slot(run, slot);

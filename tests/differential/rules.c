@@ -154,6 +154,11 @@ static bool open_of_immutable(const struct difference *d)
  */
 static bool unlinked_lower_file(const struct difference *d)
 {
+	if (d->op && d->op->code == OP_FSTAT && rec_value(d->lr, W_CALL, TAG_NLINK, 1) == 0 &&
+	    rec_value(d->kr, W_CALL, TAG_NLINK, 0) != 0) {
+		slot_of(d)->odd = true;
+		return true;
+	}
 	if (!d->op || (d->where != W_FD && d->where != W_CALL) ||
 	    rec_value(d->lr, W_FD, TAG_NLINK, 1) != 0 || rec_value(d->kr, W_FD, TAG_NLINK, 0) == 0)
 		return false;
@@ -279,7 +284,7 @@ static bool flags_of_special_files(const struct difference *d)
 /* What the kernel lists but cannot look up: a whiteout where nothing is merged. */
 static bool whiteout_not_merged(const struct difference *d)
 {
-	if (d->op && d->op->code == OP_RMDIR && d->where <= W_TARGET &&
+	if (d->op && d->op->code == OP_RMDIR && d->where <= W_PARENT &&
 	    rec_value(d->kr, W_CALL, TAG_ERRNO, 0) == ENOTEMPTY &&
 	    rec_value(d->lr, W_CALL, TAG_ERRNO, 1) == 0) {
 		d->run->sh->over = true;
@@ -352,13 +357,66 @@ static bool number_of_broken_link(const struct difference *d)
 static bool userxattr_index(const struct difference *d)
 {
 	const struct config *cfg = &d->run->script->cfg;
+	uint64_t mode = rec_value(d->lr, d->where, TAG_MODE, S_IFREG);
 
+	if (cfg->userxattr && !S_ISREG(mode) && !S_ISDIR(mode) &&
+	    (d->tag == TAG_NLINK || d->tag == TAG_GROUP || d->tag == TAG_CTIME_MOVED))
+		return true;
 	if (!d->op || !cfg->userxattr || !cfg->index || d->where > W_PARENT2 ||
 	    rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != EPERM ||
 	    rec_value(d->lr, W_CALL, TAG_ERRNO, 1) != 0)
 		return false;
 	d->run->sh->over = true;
 	return true;
+}
+
+/* Holes are kept by one and filled by the other: there is more data in the kernel's copy. */
+static bool exact_holes(const struct difference *d)
+{
+	if (!d->op || d->op->code != OP_LSEEK || d->op->b < SEEK_DATA)
+		return false;
+	if (d->tag == TAG_POS || (d->tag == TAG_RET && (int64_t)d->l == -1))
+		return true;
+	if (d->tag == TAG_ERRNO)
+		return d->l == ENXIO;
+	return d->tag == TAG_RET && (d->op->b == SEEK_DATA ? d->k < d->l : d->k > d->l);
+}
+
+/* A mapping of a descriptor from before the copy-up shows the lower file for ever. */
+static bool coherent_mappings(const struct difference *d)
+{
+	return d->op && d->op->code == OP_MREAD && d->where == W_CALL &&
+	       (d->run->map_flags[d->op->fd2 % MAPS] & O_ACCMODE) == O_RDONLY;
+}
+
+static bool long_redirect(const struct difference *d)
+{
+	if (!d->op || d->op->code != OP_RENAME || rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != EXDEV ||
+	    rec_value(d->lr, W_CALL, TAG_ERRNO, 1) != 0 ||
+	    strcmp(d->run->script->cfg.redirect, "on"))
+		return false;
+	d->run->sh->over = true;
+	return true;
+}
+
+/* The kernel takes the set-group-id bit away with an ACL as when one is set; FUSE does not tell groups. */
+static bool sgid_of_removed_acl(const struct difference *d)
+{
+	if (!d->op || !removes_acl(d->op) || d->tag != TAG_MODE || (d->k ^ d->l) != S_ISGID)
+		return false;
+	if (d->where == W_FD)
+		d->run->fd_mode = true;
+	else
+		d->run->path_mode = true;
+	return true;
+}
+
+/* When a name of an indexed file gets its link in upper is free; what both show was equal. */
+static bool names_of_index(const struct difference *d)
+{
+	return d->where == W_UPPER && d->tag == TAG_NAME && strcmp(d->path, "index") != 0 &&
+	       d->run->script->cfg.index && (d->has_k != d->has_l) &&
+	       (d->has_k ? d->k : d->l) != 4 /* DT_DIR */;
 }
 
 /* Handled by actor.c. */
@@ -409,6 +467,11 @@ static const struct rule {
 	{ "encoding-writes-nothing", encoding_writes_nothing },
 	{ "times-of-mappings", times_of_mappings },
 	{ "empty-is-whole", empty_is_whole },
+	{ "exact-holes", exact_holes },
+	{ "coherent-mappings", coherent_mappings },
+	{ "long-redirect", long_redirect },
+	{ "sgid-of-removed-acl", sgid_of_removed_acl },
+	{ "names-of-index", names_of_index },
 	{ "impure-marks", impure_marks },
 	{ "times-of-removed", times_of_removed },
 	{ "redirect-of-links", redirect_of_links },
