@@ -390,6 +390,11 @@ static bool do_step(struct run *run, const struct op *op)
 	struct shared *sh = run->sh;
 	unsigned kernel = sh->kernel[0] ? 0 : 1;
 
+	if (run->guarded != sh->guarded) {
+		for (int i = 0; i < MAPS; i++)
+			unmap_slot(run, i);
+		run->guarded = sh->guarded;
+	}
 	do_side(run, &run->side[!kernel], op, run->rec[!kernel], NULL);
 	do_side(run, &run->side[kernel], op, run->rec[kernel], run->rec[!kernel]);
 	note_opened(run, op, &run->side[kernel]);
@@ -407,6 +412,17 @@ static bool do_step(struct run *run, const struct op *op)
 		close_slot(run, op->fd % SLOTS);
 	if (op->code == OP_RENAME && run->rec[0]->f[1].value)
 		sh->refused_renames++;
+	if (op->code == OP_SETFLAGS && run->rec[0]->f[1].value == EOPNOTSUPP &&
+	    run->place->program) {
+		/* the kernel has done a part of it by then */
+		rule_fired(run, "flags-refused-in-part");
+		sh->over = true;
+	}
+	/* what a mapping would write to it from now on is refused by one alone */
+	if (op->code == OP_SETFLAGS && !run->rec[0]->f[1].value && op->a & 0x30)
+		__atomic_add_fetch(&sh->guarded, 1, __ATOMIC_SEQ_CST);
+	if (op->code == OP_MMAP && rec_value(run->rec[kernel], W_FD, TAG_ATTRS, 0))
+		unmap_slot(run, op->fd2 % MAPS);
 	if (op->code == OP_LSEEK && run->rec[0]->f[0].value != run->rec[1]->f[0].value)
 		for (int i = 0; i < 2; i++)
 			(void)lseek(op_fd(&run->side[i], op->fd), 0, SEEK_SET);

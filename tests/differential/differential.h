@@ -180,8 +180,9 @@ struct shared {
 	uint32_t next, last;
 	bool closing; /* the turn is for letting go of everything */
 	bool failed;
-	bool swapped; /* each has mounted what the other left */
-	bool over;    /* a difference that is meant cannot be set right: the run ends without one */
+	uint32_t guarded; /* how often something was made immutable or append-only */
+	bool swapped;	  /* each has mounted what the other left */
+	bool over; /* a difference that is meant cannot be set right: the run ends without one */
 	unsigned mounted; /* number of the mount, so that actors open the roots again */
 	bool kernel[2];	  /* who serves which side */
 	char what[TEXT_MAX];
@@ -214,6 +215,7 @@ struct run {
 	/* an actor's own */
 	unsigned actor;
 	struct slot slot[SLOTS];
+	uint32_t guarded;
 	int map_flags[MAPS];
 	uint64_t map_ino[MAPS]; /* the kernel's number of what is mapped */
 	/* differences that are meant, and set right after the step */
@@ -265,7 +267,8 @@ extern const struct op_info layer_table[];
 	X(pwrite, PWRITE)                                                                            \
 	X(readv, READV)                                                                              \
 	X(writev, WRITEV)                                                                            \
-	X(lseek, LSEEK) X(truncate, TRUNCATE) X(ftruncate, FTRUNCATE) X(fallocate, FALLOCATE) X(     \
+	X(lseek, LSEEK)                                                                              \
+	X(truncate, TRUNCATE) X(ftruncate, FTRUNCATE) X(fallocate, FALLOCATE) X(                     \
 		copy_file_range,                                                                     \
 		COPY_RANGE) X(sendfile, SENDFILE) X(splice,                                          \
 						    SPLICE) X(fsync, FSYNC) X(fdatasync,             \
@@ -275,19 +278,20 @@ extern const struct op_info layer_table[];
 			msync, MSYNC) X(munmap, MUNMAP) X(link, LINK) X(linkfd, LINKFD) X(symlink,   \
 											  SYMLINK)   \
 			X(readlink, READLINK) X(mknod, MKNOD) X(mkdir, MKDIR) X(unlink, UNLINK) X(   \
-				rmdir, RMDIR) X(rename, RENAME) X(chmod, CHMOD) X(fchmod,            \
-										  FCHMOD) X(chown,   \
-											    CHOWN)   \
-				X(fchown, FCHOWN) X(utimens, UTIMENS) X(futimens, FUTIMENS) X(       \
-					setxattr, SETXATTR) X(fsetxattr,                             \
-							      FSETXATTR) X(getxattr,                 \
-									   GETXATTR) X(fgetxattr,    \
-										       FGETXATTR)    \
-					X(listxattr, LISTXATTR) X(flistxattr, FLISTXATTR) X(         \
-						removexattr,                                         \
-						REMOVEXATTR) X(fremovexattr,                         \
-							       FREMOVEXATTR) X(stat, STAT) X(fstat,  \
-											     FSTAT)  \
+				rmdir, RMDIR) X(rename,                                              \
+						RENAME) X(chmod,                                     \
+							  CHMOD) X(fchmod,                           \
+								   FCHMOD) X(chown,                  \
+									     CHOWN) X(fchown,        \
+										      FCHOWN)        \
+				X(utimens, UTIMENS) X(futimens, FUTIMENS) X(setxattr, SETXATTR) X(   \
+					fsetxattr,                                                   \
+					FSETXATTR) X(getxattr, GETXATTR) X(fgetxattr,                \
+									   FGETXATTR) X(listxattr,   \
+											LISTXATTR)   \
+					X(flistxattr, FLISTXATTR) X(removexattr, REMOVEXATTR) X(     \
+						fremovexattr, FREMOVEXATTR) X(stat, STAT) X(fstat,   \
+											    FSTAT)   \
 						X(statfs, STATFS) X(access, ACCESS) X(list, LIST) X( \
 							readdir,                                     \
 							READDIR) X(flock,                            \

@@ -11,11 +11,13 @@
 
 #include "differential.h"
 
+/* With an index the two copy directories up at different moments, for names that are free. */
 static bool nlink_of_directories(const struct difference *d)
 {
 	uint64_t mode = rec_value(d->lr, d->where, TAG_MODE, 0);
 
-	return d->tag == TAG_NLINK && S_ISDIR(mode) && d->k == 1;
+	return d->tag == TAG_NLINK && S_ISDIR(mode) &&
+	       (d->k == 1 || (d->l == 1 && d->run->script->cfg.index));
 }
 
 static bool block_sizes(const struct difference *d)
@@ -238,6 +240,11 @@ static bool trusted_names(const struct difference *d)
 /* A name that is refused or damaged: listed without a type, where the kernel has that of the layer. */
 static bool type_of_refused_name(const struct difference *d)
 {
+	const struct config *cfg = &d->run->script->cfg;
+
+	/* on the way to the refusal the kernel has set an origin */
+	if (d->where == W_UPPER && d->tag == TAG_HANDLE && (!d->has_l || d->run->sh->swapped))
+		return cfg->userxattr || strcmp(cfg->redirect, "on") != 0;
 	return d->tag == TAG_NAME && d->where != W_UPPER && d->has_l && d->l == 0;
 }
 
@@ -295,7 +302,9 @@ static bool whiteout_not_merged(const struct difference *d)
 
 static bool refused_setxattr(const struct difference *d)
 {
-	return d->tag == TAG_CTIME_MOVED && d->op && d->k == 1 && d->l == 0 &&
+	bool broken = d->tag == TAG_NLINK && d->k == 1 && !d->run->script->cfg.index;
+
+	return (broken || (d->tag == TAG_CTIME_MOVED && d->k == 1 && d->l == 0)) && d->op &&
 	       (d->op->code == OP_SETXATTR || d->op->code == OP_FSETXATTR) &&
 	       rec_value(d->lr, W_CALL, TAG_ERRNO, 0) != 0;
 }
@@ -360,7 +369,8 @@ static bool userxattr_index(const struct difference *d)
 	uint64_t mode = rec_value(d->lr, d->where, TAG_MODE, S_IFREG);
 
 	if (cfg->userxattr && !S_ISREG(mode) && !S_ISDIR(mode) &&
-	    (d->tag == TAG_NLINK || d->tag == TAG_GROUP || d->tag == TAG_CTIME_MOVED))
+	    (d->tag == TAG_NLINK || d->tag == TAG_GROUP || d->tag == TAG_CTIME_MOVED ||
+	     d->tag == TAG_MTIME || d->tag == TAG_MTIME_MOVED || d->tag == TAG_ATIME))
 		return true;
 	if (!d->op || !cfg->userxattr || !cfg->index || d->where > W_PARENT2 ||
 	    rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != EPERM ||
@@ -402,7 +412,9 @@ static bool long_redirect(const struct difference *d)
 /* The kernel takes the set-group-id bit away with an ACL as when one is set; FUSE does not tell groups. */
 static bool sgid_of_removed_acl(const struct difference *d)
 {
-	if (!d->op || !removes_acl(d->op) || d->tag != TAG_MODE || (d->k ^ d->l) != S_ISGID)
+	if (!d->op || d->tag != TAG_MODE || (d->k ^ d->l) != S_ISGID || !(d->l & S_ISGID))
+		return false;
+	if (!removes_acl(d->op) && d->op->actor != 3) /* user 0 is taken to have CAP_FSETID */
 		return false;
 	if (d->where == W_FD)
 		d->run->fd_mode = true;
@@ -415,8 +427,21 @@ static bool sgid_of_removed_acl(const struct difference *d)
 static bool names_of_index(const struct difference *d)
 {
 	return d->where == W_UPPER && d->tag == TAG_NAME && strcmp(d->path, "index") != 0 &&
-	       d->run->script->cfg.index && (d->has_k != d->has_l) &&
-	       (d->has_k ? d->k : d->l) != 4 /* DT_DIR */;
+	       d->run->script->cfg.index && (d->has_k != d->has_l) && !(d->has_k && d->has_l);
+}
+
+/* The kernel of a FUSE mount keeps the change time of what has lost its last name. */
+static bool ctime_of_unlinked(const struct difference *d)
+{
+	return d->tag == TAG_CTIME_MOVED && d->l == 0 && d->where <= W_FD &&
+	       rec_value(d->lr, d->where, TAG_NLINK, 1) == 0;
+}
+
+/* Handled by actor.c. */
+static bool flags_refused_in_part(const struct difference *d)
+{
+	(void)d;
+	return false;
 }
 
 /* Handled by actor.c. */
@@ -435,8 +460,7 @@ static bool nlink_of_complete_index(const struct difference *d)
 {
 	return d->run->script->cfg.nfs_export &&
 	       (d->tag == TAG_NLINK ||
-		(d->where == W_UPPER && d->tag == TAG_NAME && !strcmp(d->path, "index") &&
-		 !S_ISDIR(d->k) && !S_ISDIR(d->l)));
+		(d->where == W_UPPER && d->tag == TAG_NAME && !strcmp(d->path, "index")));
 }
 
 static const struct rule {
@@ -472,6 +496,8 @@ static const struct rule {
 	{ "long-redirect", long_redirect },
 	{ "sgid-of-removed-acl", sgid_of_removed_acl },
 	{ "names-of-index", names_of_index },
+	{ "ctime-of-unlinked", ctime_of_unlinked },
+	{ "flags-refused-in-part", flags_refused_in_part },
 	{ "impure-marks", impure_marks },
 	{ "times-of-removed", times_of_removed },
 	{ "redirect-of-links", redirect_of_links },
