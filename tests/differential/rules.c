@@ -268,8 +268,12 @@ static bool truncate_sets_mtime(const struct difference *d)
  * link names the object alone. */
 static bool redirect_of_links(const struct difference *d)
 {
-	return d->run->script->cfg.metacopy && S_ISREG(rec_value(d->kr, W_UPPER, TAG_MODE, 0)) &&
-	       is_mark(d, "overlay.redirect");
+	if (!d->run->script->cfg.metacopy || !S_ISREG(rec_value(d->kr, d->where, TAG_MODE, 0)))
+		return false;
+	if (d->op &&
+	    (d->op->code == OP_RENAME || d->op->code == OP_LINK || d->op->code == OP_LINKFD))
+		return d->tag == TAG_CTIME_MOVED && d->k == 1 && d->l == 0;
+	return is_mark(d, "overlay.redirect");
 }
 
 /* POSIX allows both; Lamina gives one, the kernel what upper's filesystem gives. */
@@ -328,6 +332,8 @@ static bool d_ino_of_kernel(const struct difference *d)
 /* The kernel does not know Lamina's record of names that were removed without a copy. */
 static bool links_removed_before(const struct difference *d)
 {
+	if (d->tag == TAG_NLINK && d->where == W_UPPER && !strcmp(d->path, "index"))
+		return d->run->sh->swapped;
 	return d->tag == TAG_NLINK && d->run->script->cfg.index && d->run->sh->swapped &&
 	       d->k > d->l && !S_ISDIR(rec_value(d->lr, d->where, TAG_MODE, S_IFDIR));
 }
@@ -387,6 +393,8 @@ static bool exact_holes(const struct difference *d)
 		return false;
 	if (d->tag == TAG_POS || (d->tag == TAG_RET && (int64_t)d->l == -1))
 		return true;
+	if (d->run->sh->swapped) /* each has copies that the other made */
+		return d->tag == TAG_RET || d->k == ENXIO || d->l == ENXIO;
 	if (d->tag == TAG_ERRNO)
 		return d->l == ENXIO;
 	return d->tag == TAG_RET && (d->op->b == SEEK_DATA ? d->k < d->l : d->k > d->l);
@@ -395,8 +403,8 @@ static bool exact_holes(const struct difference *d)
 /* A mapping of a descriptor from before the copy-up shows the lower file for ever. */
 static bool coherent_mappings(const struct difference *d)
 {
-	return d->op && d->op->code == OP_MREAD && d->where == W_CALL &&
-	       (d->run->map_flags[d->op->fd2 % MAPS] & O_ACCMODE) == O_RDONLY;
+	return d->op && (d->op->code == OP_MREAD || d->op->code == OP_MWRITE) &&
+	       d->where == W_CALL && (d->run->map_flags[d->op->fd2 % MAPS] & O_ACCMODE) == O_RDONLY;
 }
 
 static bool long_redirect(const struct difference *d)
@@ -409,12 +417,13 @@ static bool long_redirect(const struct difference *d)
 	return true;
 }
 
-/* The kernel takes the set-group-id bit away with an ACL as when one is set; FUSE does not tell groups. */
-static bool sgid_of_removed_acl(const struct difference *d)
+/*
+ * FUSE tells one group of the caller and no capabilities: whether a write, or the removal of an ACL,
+ * takes the set-group-id bit away cannot be known for all callers.
+ */
+static bool set_group_id(const struct difference *d)
 {
-	if (!d->op || d->tag != TAG_MODE || (d->k ^ d->l) != S_ISGID || !(d->l & S_ISGID))
-		return false;
-	if (!removes_acl(d->op) && d->op->actor != 3) /* user 0 is taken to have CAP_FSETID */
+	if (!d->op || d->tag != TAG_MODE || (d->k ^ d->l) != S_ISGID || d->op->actor == 0)
 		return false;
 	if (d->where == W_FD)
 		d->run->fd_mode = true;
@@ -433,7 +442,7 @@ static bool names_of_index(const struct difference *d)
 /* The kernel of a FUSE mount keeps the change time of what has lost its last name. */
 static bool ctime_of_unlinked(const struct difference *d)
 {
-	return d->tag == TAG_CTIME_MOVED && d->l == 0 && d->where <= W_FD &&
+	return d->tag == TAG_CTIME_MOVED && d->l == 0 &&
 	       rec_value(d->lr, d->where, TAG_NLINK, 1) == 0;
 }
 
@@ -494,7 +503,7 @@ static const struct rule {
 	{ "exact-holes", exact_holes },
 	{ "coherent-mappings", coherent_mappings },
 	{ "long-redirect", long_redirect },
-	{ "sgid-of-removed-acl", sgid_of_removed_acl },
+	{ "set-group-id", set_group_id },
 	{ "names-of-index", names_of_index },
 	{ "ctime-of-unlinked", ctime_of_unlinked },
 	{ "flags-refused-in-part", flags_refused_in_part },
