@@ -102,13 +102,8 @@ static void close_slot(struct run *run, int slot)
 
 static void unmap_slot(struct run *run, int slot)
 {
-	for (int i = 0; i < 2; i++) {
-		struct side *s = &run->side[i];
-
-		if (s->map[slot])
-			munmap(s->map[slot], s->map_len[slot]);
-		s->map[slot] = NULL;
-	}
+	for (int i = 0; i < 2; i++)
+		op_unmap(&run->side[i], slot);
 }
 
 static void let_go(struct run *run)

@@ -158,6 +158,7 @@ struct side {
 	int fd[SLOTS];
 	void *map[MAPS];
 	size_t map_len[MAPS];
+	int map_fd[MAPS]; /* O_PATH, to ask for the size; only while it is mapped */
 	struct {
 		int type;
 		unsigned len;
@@ -268,12 +269,11 @@ extern const struct op_info layer_table[];
 	X(readv, READV)                                                                              \
 	X(writev, WRITEV)                                                                            \
 	X(lseek, LSEEK)                                                                              \
-	X(truncate, TRUNCATE) X(ftruncate, FTRUNCATE) X(fallocate, FALLOCATE) X(                     \
-		copy_file_range,                                                                     \
-		COPY_RANGE) X(sendfile, SENDFILE) X(splice,                                          \
-						    SPLICE) X(fsync, FSYNC) X(fdatasync,             \
-									      FDATASYNC) X(syncfs,   \
-											   SYNCFS)   \
+	X(truncate, TRUNCATE)                                                                        \
+	X(ftruncate, FTRUNCATE) X(fallocate, FALLOCATE) X(copy_file_range, COPY_RANGE) X(            \
+		sendfile, SENDFILE) X(splice, SPLICE) X(fsync, FSYNC) X(fdatasync,                   \
+									FDATASYNC) X(syncfs,         \
+										     SYNCFS)         \
 		X(fadvise, FADVISE) X(mmap, MMAP) X(mread, MREAD) X(mwrite, MWRITE) X(               \
 			msync, MSYNC) X(munmap, MUNMAP) X(link, LINK) X(linkfd, LINKFD) X(symlink,   \
 											  SYMLINK)   \
@@ -342,6 +342,7 @@ OPS(X)
 int op_dir(const struct side *s, int at);
 int op_enter(const struct side *s, int at);
 int op_fd(const struct side *s, int slot);
+void op_unmap(struct side *s, int slot);
 char *op_buffer(void); /* of OP_BUFFER bytes */
 void op_fill(char *p, size_t n, uint64_t seed);
 enum { OP_BUFFER = 1 << 20 };
