@@ -360,7 +360,8 @@ static void set_right(struct run *run, const struct op *op)
 		if (run->fd_times)
 			(void)futimens(op_fd(s, slot), ts);
 		if (run->path_times)
-			(void)utimensat(op_dir(s, op->at), op->path.p, ts, AT_SYMLINK_NOFOLLOW);
+			(void)utimensat(op_dir(s, op->at), op->path.p, ts,
+					op->code == OP_TRUNCATE ? 0 : AT_SYMLINK_NOFOLLOW);
 		if (run->parent_times[0])
 			set_parent_times(op_dir(s, op->at), &op->path);
 		if (run->parent_times[1])
@@ -407,7 +408,11 @@ static bool do_step(struct run *run, const struct op *op)
 		close_slot(run, op->fd % SLOTS);
 	if (op->code == OP_RENAME && run->rec[0]->f[1].value)
 		sh->refused_renames++;
-	if (op->code == OP_SETFLAGS && run->rec[0]->f[1].value == EOPNOTSUPP &&
+	/* through a symlink nobody has looked at what was truncated */
+	if (op->code == OP_TRUNCATE && !run->rec[0]->f[1].value &&
+	    S_ISLNK(rec_value(run->rec[0], W_TARGET, TAG_MODE, 0)))
+		run->path_times = true;
+	if (op->code == OP_SETFLAGS && run->rec[kernel]->f[1].value == EOPNOTSUPP &&
 	    run->place->program) {
 		/* the kernel has done a part of it by then */
 		rule_fired(run, "flags-refused-in-part");

@@ -225,6 +225,8 @@ static bool times_of_removed(const struct difference *d)
 /* Removing an ACL that is not there is an error in the kernel while the file is in a lower layer. */
 static bool removal_of_no_acl(const struct difference *d)
 {
+	if (d->op && removes_acl(d->op) && d->tag == TAG_CTIME_MOVED)
+		return d->k == 1 && d->l == 0;
 	return d->op && removes_acl(d->op) && (d->tag == TAG_RET || d->tag == TAG_ERRNO) &&
 	       rec_value(d->kr, W_CALL, TAG_ERRNO, 0) == ENODATA &&
 	       rec_value(d->lr, W_CALL, TAG_ERRNO, 1) == 0;
@@ -301,7 +303,9 @@ static bool whiteout_not_merged(const struct difference *d)
 		d->run->sh->over = true;
 		return true;
 	}
-	return d->tag == TAG_NAME && !d->has_l && d->k & PHANTOM;
+	/* in a directory that may not be searched it is only known to be a device */
+	return d->tag == TAG_NAME && !d->has_l && d->where != W_UPPER &&
+	       (d->k & PHANTOM || (d->op && d->k == 2 /* DT_CHR */));
 }
 
 static bool refused_setxattr(const struct difference *d)
@@ -446,11 +450,14 @@ static bool ctime_of_unlinked(const struct difference *d)
 	       rec_value(d->lr, d->where, TAG_NLINK, 1) == 0;
 }
 
-/* Handled by actor.c. */
+/* Whether a file may lose flags of its filesystem depends on whether it was written out yet. */
 static bool flags_refused_in_part(const struct difference *d)
 {
-	(void)d;
-	return false;
+	if (!d->op || d->op->code != OP_SETFLAGS ||
+	    rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != EOPNOTSUPP)
+		return false;
+	d->run->sh->over = true;
+	return true;
 }
 
 /* Handled by actor.c. */
