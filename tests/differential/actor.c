@@ -218,7 +218,16 @@ static bool fuse_cannot(struct run *run, const struct op *op, const struct rec *
 	return true;
 }
 
-/* OTHER is the record of Lamina's side when this is the kernel's, which comes second. */
+/* The kernel's overlayfs does not copy ranges between files of two filesystems. */
+static bool kernel_cannot(struct run *run, const struct op *op, const struct rec *kernel)
+{
+	if (op->code != OP_COPY_RANGE || kernel->f[1].value != EXDEV)
+		return false;
+	rule_fired(run, "copy-between-layers");
+	return true;
+}
+
+/* OTHER is the record of Lamina's side when this is the kernel's, which mostly comes second. */
 static void do_side(struct run *run, struct side *s, const struct op *op, struct rec *r,
 		    const struct rec *other)
 {
@@ -229,7 +238,7 @@ static void do_side(struct run *run, struct side *s, const struct op *op, struct
 	rec_put(r, W_CALL, TAG_RET, 0);
 	rec_put(r, W_CALL, TAG_ERRNO, 0);
 	errno = 0;
-	if (other && fuse_cannot(run, op, other))
+	if (other && (s->kernel ? fuse_cannot(run, op, other) : kernel_cannot(run, op, other)))
 		n = -(long)other->f[1].value;
 	else
 		n = info->call(run, s, op, r);
@@ -391,8 +400,14 @@ static bool do_step(struct run *run, const struct op *op)
 			unmap_slot(run, i);
 		run->guarded = sh->guarded;
 	}
-	do_side(run, &run->side[!kernel], op, run->rec[!kernel], NULL);
-	do_side(run, &run->side[kernel], op, run->rec[kernel], run->rec[!kernel]);
+	/* the one that can do less comes first, so that the other can leave it, too */
+	if (op->code == OP_COPY_RANGE && run->place->program) {
+		do_side(run, &run->side[kernel], op, run->rec[kernel], NULL);
+		do_side(run, &run->side[!kernel], op, run->rec[!kernel], run->rec[kernel]);
+	} else {
+		do_side(run, &run->side[!kernel], op, run->rec[!kernel], NULL);
+		do_side(run, &run->side[kernel], op, run->rec[kernel], run->rec[!kernel]);
+	}
 	note_opened(run, op, &run->side[kernel]);
 	note_slot(run, op);
 	if (!compare_records(run, op, NULL))
@@ -403,7 +418,6 @@ static bool do_step(struct run *run, const struct op *op)
 	for (int i = 0; i < MAPS; i++)
 		if (!run->side[0].map[i] != !run->side[1].map[i])
 			unmap_slot(run, i);
-	set_right(run, op);
 	if (op->code == OP_OPEN && run->rec[0]->f[0].value != run->rec[1]->f[0].value)
 		close_slot(run, op->fd % SLOTS);
 	if (op->code == OP_RENAME && run->rec[0]->f[1].value)
@@ -426,6 +440,7 @@ static bool do_step(struct run *run, const struct op *op)
 	if (op->code == OP_LSEEK && run->rec[0]->f[0].value != run->rec[1]->f[0].value)
 		for (int i = 0; i < 2; i++)
 			(void)lseek(op_fd(&run->side[i], op->fd), 0, SEEK_SET);
+	set_right(run, op);
 	return true;
 }
 

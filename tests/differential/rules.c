@@ -26,6 +26,12 @@ static bool block_sizes(const struct difference *d)
 }
 
 /* The kernel's side does not do it where FUSE could not: actor.c. */
+static bool copy_between_layers(const struct difference *d)
+{
+	(void)d;
+	return false;
+}
+
 static bool collapse_and_insert(const struct difference *d)
 {
 	(void)d;
@@ -138,6 +144,9 @@ static bool open_of_immutable(const struct difference *d)
 
 	uint64_t e = rec_value(d->kr, W_CALL, TAG_ERRNO, 0);
 
+	/* by its handle there is nothing else to look at */
+	if (d->op && d->op->code == OP_OPENHANDLE && e == EPERM)
+		return true;
 	if (!d->op || !attrs || (e != EPERM && !(e == EACCES && d->op->code == OP_MMAP)))
 		return false;
 	if (d->op->code == OP_OPEN && d->where == W_FD)
@@ -195,7 +204,9 @@ static bool is_mark(const struct difference *d, const char *mark)
 /* The kernel sets the marks for a rename before it finds that the target is not empty. */
 static bool marks_of_refused_rename(const struct difference *d)
 {
-	return (!d->has_l || (d->run->sh->swapped && !d->has_k)) && d->run->sh->refused_renames &&
+	bool one = !d->has_l || d->run->sh->swapped || is_mark(d, "overlay.redirect");
+
+	return one && d->run->sh->refused_renames &&
 	       S_ISDIR(rec_value(d->lr, W_UPPER, TAG_MODE, 0)) &&
 	       (is_mark(d, "overlay.opaque") || is_mark(d, "overlay.redirect"));
 }
@@ -474,6 +485,10 @@ static bool encoding_writes_nothing(const struct difference *d)
 
 static bool nlink_of_complete_index(const struct difference *d)
 {
+	/* what is removed stays, and its handle opens it */
+	if (d->op && d->op->code == OP_OPENHANDLE &&
+	    rec_value(d->lr, W_CALL, TAG_ERRNO, 0) == ESTALE)
+		return true;
 	return d->run->script->cfg.nfs_export &&
 	       (d->tag == TAG_NLINK ||
 		(d->where == W_UPPER && d->tag == TAG_NAME && !strcmp(d->path, "index")));
@@ -525,6 +540,7 @@ static const struct rule {
 	{ "ino-constant", d_ino_of_kernel },
 	{ "nlink-of-complete-index", nlink_of_complete_index },
 	{ "collapse-and-insert", collapse_and_insert },
+	{ "copy-between-layers", copy_between_layers },
 };
 
 enum { RULES = sizeof(rules) / sizeof(rules[0]) };
