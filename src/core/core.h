@@ -275,6 +275,8 @@ struct lam_stack {
 	bool redirect_follow, redirect_on, index, nfs_export, metacopy, metacopy_read, xino_on;
 	bool read_dot_wh, write_dot_wh, watch_lower;
 	bool no_acl, no_xattr, static_nlink;
+	bool takeover; /* clients of an earlier process go on */
+	_Atomic unsigned left_orphans; /* of those that it left, at most so many are still there */
 	enum lam_fsync fsync;
 	bool ino32;
 	bool upper_tmpfile, upper_rename_wh, upper_exchange, upper_xattr, upper_char_wh,
@@ -295,8 +297,13 @@ struct lam_stack {
 	int own_fd;		 /* workdir/lamina */
 	int orphan_fd;		 /* workdir/lamina/orphans */
 	int links_fd;		 /* workdir/lamina/links */
+	int origins_fd;		 /* workdir/lamina/origins */
 	int lock_fd;		 /* held lock on workdir/lamina/lock */
 	_Atomic bool links_used; /* links_fd may have entries */
+
+	struct mutex record_lock;    /* RANK_LEAF: replacing and removing in origins_fd */
+	struct numset records_fresh; /* inodes with a record made since the start; record_lock */
+	_Atomic bool records_used;   /* origins_fd may have entries */
 
 	struct mutex work_lock; /* RANK_WORK: the shared whiteout */
 	char whiteout_name[32]; /* in work_fd; "" until made */
@@ -330,6 +337,9 @@ struct lam_stack {
 
 	struct uppermap *uppermap; /* made on the first cold need; origins_lock */
 	struct mutex origins_lock; /* RANK_MAP */
+	struct cond dirs_cond;
+	unsigned dirs_busy;    /* of upper's directories, how many are being looked up; origins_lock */
+	unsigned dirs_waiting; /* how many of these by threads that wait for others; origins_lock */
 	bool inside_known;	   /* the numbers in lower layers are gathered; origins_lock */
 	int64_t inside_since;	   /* ... at this time, in seconds */
 
@@ -393,7 +403,16 @@ int node_get(struct lam_stack *s, uint64_t id, struct node **ret);
 /* The same, and it must be a directory: -ENOTDIR. */
 int node_get_dir(struct lam_stack *s, uint64_t id, struct node **ret);
 
+/* stack.c */
+/* Whether a directory, given by device and number, is one that is looked for. */
+typedef bool (*climb_fn)(void *ctx, dev_t dev, uint64_t ino);
+/* Go from directory FD up to the root of the system until FN matches: 1, 0 (nowhere) or -errno. */
+int dir_climb(int fd, climb_fn fn, void *ctx);
+
 /* fsys.c */
+/* Whether handles of a filesystem of this type hold the inode number where fid_inode() looks for it.
+ * Types of handles are no proof: FUSE uses the number that xfs has. */
+bool fsys_known_layout(uint64_t f_type);
 struct fsys *fsys_by_dev(struct lam_stack *s, dev_t dev);
 /* The filesystem of FD, a directory with this status: a layer's root, or (HOST: the layer's filesystem) a
  * subvolume met inside one. */
@@ -409,6 +428,8 @@ static inline dev_t statx_dev(const struct statx *st)
 	return ((dev_t)st->stx_dev_major << 32) | st->stx_dev_minor;
 }
 uint64_t id_make(struct lam_stack *s, struct fsys *fs, uint64_t ino, bool born_upper);
+/* Whether an id means the same object after a new start. */
+bool id_lasts(uint64_t id);
 /* The st_ino of an id. */
 uint64_t id_ino(const struct lam_stack *s, uint64_t id);
 /* The real inode number of an id, and its filesystem (NULL if there is none). */
@@ -461,6 +482,7 @@ struct found {
 	uint64_t origin_ino;
 	uint32_t origin_generation;
 	struct sys_handle origin_handle;
+	bool recorded; /* by a record: ORIGIN_GENERATION is the object's */
 	bool metacopy, protattr;
 	struct rdir *data_dir;
 	char *data_name, *data_path;
@@ -531,6 +553,8 @@ void window_note_added(struct lam_stack *s, struct dir *dir, const char *name);
 
 /* attr.c */
 void attr_from_statx(struct lam_stack *s, const struct statx *st, struct lam_attr *ret);
+/* What st_ino shows. */
+uint64_t attr_ino(struct lam_stack *s, struct node *n);
 int attr_of_node(struct lam_stack *s, struct node *n, const struct statx *st, struct lam_attr *ret);
 int attr_get(struct lam_stack *s, struct node *n, struct lam_attr *ret);
 /* Clear set-uid, set-gid and file capabilities of the file behind FD. */
@@ -570,6 +594,27 @@ int index_forget_dir(struct lam_stack *s, struct node *n, const char *key);
 int index_whiteout(struct lam_stack *s, const char *key);
 int index_node_key(struct lam_stack *s, struct node *n, char out[INDEX_NAME_MAX + 1]);
 
+/* record.c */
+int record_open(struct lam_stack *s);
+/* Whether an upper object of this type, no directory, cannot carry the attribute. */
+bool record_needed(const struct lam_stack *s, uint32_t type);
+/* Record what N is, for the upper copy NAME in DIRFD that is to get its names.  TEXT gets the record, "" where
+ * none is needed or possible. */
+int record_store(struct lam_stack *s, const struct node *n, int dirfd, const char *name,
+		 const struct statx *st, char text[ORIGIN_RECORD_LEN + 1]);
+/* The record of an upper object, if it has one that is its own. */
+bool record_load(struct lam_stack *s, int dirfd, const char *name, const struct statx *st,
+		 struct origin_record *ret);
+/* Before the last name goes: the record of N's upper inode, or "".  After it: to be dropped. */
+void record_peek(struct lam_stack *s, const struct node *n, char text[ORIGIN_RECORD_LEN + 1]);
+void record_drop(struct lam_stack *s, uint64_t ino, const char *text);
+/* Drop the records of numbers that are not in upper. */
+void record_sweep(struct lam_stack *s, bool (*in_upper)(void *ctx, uint64_t ino), void *ctx);
+
+/* workdir.c */
+/* Empty a directory of ours, however deep, but for the name KEEP (may be NULL). */
+int work_wipe(int fd, const char *keep);
+
 /* work.c */
 int work_open(struct lam_stack *s, const struct lam_config *config);
 void work_close(struct lam_stack *s);
@@ -591,6 +636,7 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 		bool leave_whiteout);
 void work_orphan_name(uint64_t id, char out[32]);
 int work_orphan_drop(struct lam_stack *s, struct node *n);
+void work_left_orphan_drop(struct lam_stack *s, uint64_t id);
 /* Remove a temporary file or directory with what is in it. */
 void work_discard(struct lam_stack *s, const char *name, bool dir);
 bool stack_in_use(struct lam_stack *s, uint64_t id);
@@ -639,6 +685,7 @@ struct drop {
 	uint32_t names;		      /* visible ones before; not for directories */
 	uint32_t upper_nlink;	      /* of an indexed inode whose name is only below; else 0 */
 	char key[INDEX_NAME_MAX + 1]; /* of the index, where it has to be told; "" otherwise */
+	char record[ORIGIN_RECORD_LEN + 1]; /* of its origin, if it has one */
 };
 int drop_begin(struct lam_stack *s, struct node *d, const char *name, const struct found *f,
 	       struct node *n, struct drop *ret);
@@ -698,8 +745,8 @@ struct walked {
 /* DE: a name in it, or NULL when a directory (not the layer's root) is entered. */
 typedef int (*walk_fn)(void *ctx, const struct walked *at, const struct sys_dirent *de);
 /* Every name of a layer, directory by directory; needs decodable handles.  Ends when FN does not return 0, and
- * returns that. */
-int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx);
+ * returns that.  RET_PARTIAL, if not NULL, is set where a directory could not be entered. */
+int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx, bool *ret_partial);
 /* The path of a real object below the root of LAYER, from the kernel's own knowledge of where FD is. */
 int path_below(struct lam_stack *s, int fd, uint16_t layer, char **ret);
 /* Whether a layer lies on FS, or FS is a subvolume that may be inside it. */
@@ -716,6 +763,10 @@ int uppermap_origin(struct lam_stack *s, uint64_t id, uint64_t *ret_upper,
 		    uint32_t *ret_generation);
 /* A directory of upper whose identity the map does not know yet; false: there is none (left). */
 bool uppermap_next_dir(struct lam_stack *s, struct sys_handle *ret);
+/* It was looked up, and noted if it is there. */
+void uppermap_dir_done(struct lam_stack *s);
+/* Wait for those that other threads are looking up; OWN are this thread's. */
+void uppermap_await_dirs(struct lam_stack *s, unsigned own);
 int uppermap_lower_generation(struct lam_stack *s, uint64_t id, uint32_t *ret);
 /* N is in upper from now on. */
 void uppermap_note(struct lam_stack *s, const struct node *n, uint64_t ino, uint32_t generation);

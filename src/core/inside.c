@@ -31,6 +31,7 @@ struct layerwalk {
 	int mount;	  /* of the layer: nothing on another is part of it */
 	struct fsys *host;
 	struct todo *todo;
+	bool partial;
 	walk_fn fn;
 	void *ctx;
 };
@@ -55,7 +56,9 @@ static int walk_name(void *ctx, const struct sys_dirent *de)
 	t = malloc(sizeof(*t));
 	if (!t)
 		return -ENOMEM;
-	if (sys_name_to_handle(w->at.fd, de->name, &t->handle, &mount) < 0 || mount != w->mount) {
+	r = sys_name_to_handle(w->at.fd, de->name, &t->handle, &mount);
+	if (r < 0 || mount != w->mount) {
+		w->partial |= r < 0 && r != -ENOENT;
 		free(t);
 		return 0;
 	}
@@ -79,7 +82,7 @@ static int walk_dir(struct layerwalk *w, int fd, bool top)
 	return r ? r : dirscan(fd, walk_name, w);
 }
 
-int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx)
+int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx, bool *ret_partial)
 {
 	struct layerwalk w = { .s = s, .host = s->layers[layer].fs, .fn = fn, .ctx = ctx };
 	struct sys_handle h;
@@ -96,6 +99,7 @@ int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx)
 			int fd = sys_open_by_handle(s->layers[layer].fd, &t->handle,
 						    O_RDONLY | O_DIRECTORY);
 
+			w.partial |= fd < 0 && fd != -ESTALE;
 			if (fd >= 0) {
 				r = walk_dir(&w, fd, false);
 				sys_close(fd);
@@ -103,6 +107,8 @@ int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx)
 		}
 		free(t);
 	}
+	if (ret_partial)
+		*ret_partial = w.partial;
 	return r;
 }
 
@@ -189,7 +195,7 @@ static int gather_locked(struct lam_stack *s)
 		numset_clear(&s->filesystems[i].inside);
 	for (uint16_t i = 1; i <= s->n_lower && r == 0; i++)
 		if (s->layers[i].fs->can_decode && !s->layers[i].fs->opaque_handles)
-			r = walk_layer(s, i, lower_number, NULL);
+			r = walk_layer(s, i, lower_number, NULL, NULL);
 	s->inside_known = r == 0;
 	s->inside_since = now_seconds();
 	return r;

@@ -375,6 +375,25 @@ static int take_upper_origin(struct walk *w, int dirfd, const char *name,
 	return 0;
 }
 
+/* What a record says in place of the attribute. */
+static void take_record(struct walk *w, int dirfd, const char *name)
+{
+	struct found *f = w->f;
+	struct origin_record rec;
+	struct fsys *fs;
+	uint64_t ino;
+
+	if (!record_load(w->s, dirfd, name, &f->st, &rec))
+		return;
+	ino = id_real_ino(w->s, rec.id, &fs);
+	if (!fs || !ino)
+		return;
+	f->origin_fs = fs;
+	f->origin_ino = ino;
+	f->origin_generation = rec.generation;
+	f->origin_known = f->recorded = true;
+}
+
 static int set_data(struct walk *w, struct rdir *parent, const char *name)
 {
 	w->f->data_name = strdup(name);
@@ -420,6 +439,8 @@ static int take_file(struct walk *w, struct rdir *parent, int dirfd, const char 
 			if (r < 0)
 				return r;
 		}
+		if (upper && !f->origin_known && (x.origin || record_needed(s, f->type)))
+			take_record(w, dirfd, name);
 		f->metacopy = x.metacopy && S_ISREG(st->stx_mode);
 		if (!f->metacopy) {
 			w->stop = true;

@@ -134,6 +134,8 @@ static uint32_t generation_of(struct lam_stack *s, struct node *d, const char *n
 	bool dir = S_ISDIR(f->type);
 	struct fsys *fs;
 
+	if (f->recorded)
+		return f->origin_generation;
 	if (f->origin_known && !f->n_lower) {
 		if (f->origin_fs->births)
 			return f->index_only ? birth_generation(&f->lower_st) : birth_by_handle(f);

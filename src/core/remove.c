@@ -56,6 +56,8 @@ int drop_begin(struct lam_stack *s, struct node *d, const char *name, const stru
 		return r;
 	/* Where links break at copy-up each name below is an object of its own. */
 	w.last = w.names <= 1 || (n->flags & NF_BY_NAME && f->layer != LAYER_UPPER);
+	if (w.last)
+		record_peek(s, n, w.record);
 	if (n->flags & NF_INDEXED && w.in_upper) {
 		r = index_settle_nlink(s, n, &f->st);
 		if (r < 0)
@@ -171,6 +173,7 @@ int drop_end(struct lam_stack *s, struct drop *w)
 			r = index_whiteout(s, w->key);
 	}
 	uppermap_gone(s, n);
+	record_drop(s, n->real_ino, w->record);
 	n->flags |= NF_DEAD;
 	if (!w->in_use)
 		node_retire(s, n);

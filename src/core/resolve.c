@@ -113,6 +113,9 @@ static bool has_part(struct node *n, uint16_t layer, uint64_t ino)
 	return yes;
 }
 
+/* How many directories of upper this thread is looking up, one for the sake of the other. */
+static _Thread_local unsigned looking_up;
+
 /* The upper inode that came from ID, as uppermap_origin() gives it.  Directories of upper are looked up when
  * one is first asked for: only the lookup tells their identity.  1, 0 or -errno */
 static int upper_of(struct lam_stack *s, uint64_t id, uint64_t *ret_upper, uint32_t *ret_generation)
@@ -125,11 +128,15 @@ static int upper_of(struct lam_stack *s, uint64_t id, uint64_t *ret_upper, uint3
 	while (uppermap_next_dir(s, &h)) {
 		struct node *n;
 
-		if (resolve_dir(s, &h, LAYER_UPPER, &n) < 0)
-			continue; /* removed since */
-		uppermap_note(s, n, n->real_ino, 0);
-		node_put(s, n);
+		looking_up++;
+		if (resolve_dir(s, &h, LAYER_UPPER, &n) == 0) { /* else removed since */
+			uppermap_note(s, n, n->real_ino, 0);
+			node_put(s, n);
+		}
+		looking_up--;
+		uppermap_dir_done(s);
 	}
+	uppermap_await_dirs(s, looking_up);
 	return uppermap_origin(s, id, ret_upper, ret_generation);
 }
 
@@ -317,7 +324,7 @@ static int connect_in(struct lam_stack *s, struct node *n, uint16_t layer, const
 	struct namewalk w = { .s = s, .ino = n->real_ino, .fs = fs };
 	HELD(d, s);
 	HELD(at, s);
-	int r = walk_layer(s, layer, name_seen, &w);
+	int r = walk_layer(s, layer, name_seen, &w, NULL);
 
 	if (r <= 0)
 		return r < 0 ? r : -ESTALE;
@@ -672,7 +679,7 @@ static int resolve_by_walk(struct lam_stack *s, uint64_t id, struct fsys *fs, ui
 			break;
 		if (!layer_has_fs(s, (uint16_t)i, fs) && !(i == 0 && r > 0))
 			continue;
-		if (walk_layer(s, (uint16_t)i, name_seen, &w) <= 0 ||
+		if (walk_layer(s, (uint16_t)i, name_seen, &w, NULL) <= 0 ||
 		    resolve_dir(s, &w.dir, (uint16_t)i, &d.n) < 0)
 			continue;
 		mutex_lock(&d.n->dir->lock);

@@ -129,34 +129,48 @@ static int remember_dir(struct uppermap *m, int fd)
 	return 0;
 }
 
+/* The id of the lower object that NAME in the directory is the copy of, and is no directory; false: none. */
+static bool origin_of(struct lam_stack *s, const struct walked *at, const char *name, uint64_t *ret)
+{
+	struct origin_record rec;
+	struct found f = { 0 };
+	struct statx st;
+	struct fh fh;
+
+	if (s->upper_xattr && ovl_get_origin(s, at->fd, name, &fh) == 0 &&
+	    lookup_origin(s, &fh, &f) == 0) {
+		*ret = id_make(s, f.origin_fs, f.origin_ino, false);
+		return true;
+	}
+	if (!s->records_used || sys_statx(at->fd, name, &st) < 0 ||
+	    !record_load(s, at->fd, name, &st, &rec))
+		return false;
+	*ret = rec.id;
+	return true;
+}
+
 static int upper_name(void *ctx, const struct walked *at, const struct sys_dirent *de)
 {
 	struct build *b = ctx;
 	struct lam_stack *s = b->s;
-	struct found f = { 0 };
 	const char *name = de ? de->name : "";
-	struct slot slot = { 0 };
+	struct slot slot = { 0 }, origin = { 0 };
 	struct fh fh;
-	int r;
+	int r = 0;
 
 	if (!at->fs || at->type == DT_DIR)
 		return 0;
 	slot.key = slot.value = id_make(s, at->fs, de ? de->ino : at->ino, true);
 	slot.generation = fsys_generation(s, at->fs, at->fd, name, NULL);
-	if (s->upper_xattr && ovl_get_origin(s, at->fd, name, &fh) == 0 &&
-	    lookup_origin(s, &fh, &f) == 0) {
-		struct slot origin = { .value = slot.key, .generation = slot.generation };
-
-		if (!de) {
-			r = remember_dir(b->m, at->fd);
-		} else {
-			origin.key = slot.value = id_make(s, f.origin_fs, f.origin_ino, false);
-			r = table_add(&b->m->origins, origin);
-		}
-		if (r < 0)
-			return r;
+	if (de && origin_of(s, at, name, &origin.key)) {
+		origin.value = slot.key;
+		origin.generation = slot.generation;
+		slot.value = origin.key;
+		r = table_add(&b->m->origins, origin);
+	} else if (!de && s->upper_xattr && ovl_get_origin(s, at->fd, "", &fh) == 0) {
+		r = remember_dir(b->m, at->fd);
 	}
-	return table_add(&b->m->upper, slot);
+	return r < 0 ? r : table_add(&b->m->upper, slot);
 }
 
 static int lower_name(void *ctx, const struct walked *at, const struct sys_dirent *de)
@@ -187,9 +201,18 @@ static void map_free(struct uppermap *m)
 	free(m);
 }
 
+static bool is_mapped(void *ctx, uint64_t ino)
+{
+	const struct build *b = ctx;
+	struct fsys *fs = b->s->layers[LAYER_UPPER].fs;
+
+	return table_find(&b->m->upper, id_make(b->s, fs, ino, true));
+}
+
 static int build_upper_locked(struct lam_stack *s)
 {
 	struct build b = { .s = s };
+	bool partial = true;
 	int r = 0;
 
 	if (s->uppermap)
@@ -198,11 +221,13 @@ static int build_upper_locked(struct lam_stack *s)
 	if (!b.m)
 		return -ENOMEM;
 	if (s->has_upper)
-		r = walk_layer(s, LAYER_UPPER, upper_name, &b);
+		r = walk_layer(s, LAYER_UPPER, upper_name, &b, &partial);
 	if (r < 0) {
 		map_free(b.m);
 		return r;
 	}
+	if (!partial)
+		record_sweep(s, is_mapped, &b);
 	s->uppermap = b.m;
 	return 0;
 }
@@ -216,7 +241,7 @@ static int build_lower_locked(struct lam_stack *s)
 		return 0;
 	for (uint16_t i = 1; i <= s->n_lower && r == 0; i++)
 		if (s->layers[i].fs->needs_generation)
-			r = walk_layer(s, i, lower_name, &b);
+			r = walk_layer(s, i, lower_name, &b, NULL);
 	s->uppermap->has_lower = r == 0;
 	return r;
 }
@@ -298,8 +323,30 @@ bool uppermap_next_dir(struct lam_stack *s, struct sys_handle *ret)
 		return false;
 	*ret = t->handle;
 	s->uppermap->dirs = t->next;
+	s->dirs_busy++;
 	free(t);
 	return true;
+}
+
+void uppermap_dir_done(struct lam_stack *s)
+{
+	mutex_lock(&s->origins_lock);
+	s->dirs_busy--;
+	mutex_unlock(&s->origins_lock);
+	cond_broadcast(&s->dirs_cond);
+}
+
+/* Threads that look up a directory for the sake of which they need another one might wait for each other:
+ * when all do, none waits any longer. */
+void uppermap_await_dirs(struct lam_stack *s, unsigned own)
+{
+	mutex_lock(&s->origins_lock);
+	s->dirs_waiting += own;
+	cond_broadcast(&s->dirs_cond);
+	while (s->dirs_busy > s->dirs_waiting)
+		cond_wait(&s->dirs_cond, &s->origins_lock);
+	s->dirs_waiting -= own;
+	mutex_unlock(&s->origins_lock);
 }
 
 /* ---- Keeping it in step ---- */
