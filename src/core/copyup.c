@@ -351,6 +351,8 @@ static int become_upper(struct copyup *c, struct node *parent, const char *name,
 	if (S_ISREG(c->st.stx_mode) && !c->meta_only && !(n->flags & NF_PROTATTR))
 		fdcache_put(&s->fds, fdcache_add(&s->fds, &n->fde, TAKE_FD(c->fd), true));
 	uppermap_note(s, n, c->ino, c->generation);
+	if (n->flags & NF_BY_NAME && !node_is_dir(n))
+		alias_note(s, n, c->ino);
 	if (parent)
 		dirlist_note_upper(s, parent, name, node_mode_type(n), false);
 	atomic_fetch_add(&s->stat_copyups, 1);
