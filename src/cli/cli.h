@@ -30,7 +30,7 @@ const struct command *command_find(const char *name);
 /* Command I (from 0), or NULL after the last. */
 const struct command *command_at(size_t i);
 /* The texts of `lamina help NAME`, beside the commands. */
-extern const char mount_usage[], umount_usage[], nfs_usage[], check_usage[], upgrade_usage[],
+extern const char mount_usage[], umount_usage[], upgrade_usage[], nfs_usage[], check_usage[],
 	version_usage[], help_usage[];
 /* "PROG: ...; see lamina help NAME" for a wrong command line; returns 1. */
 int command_misused(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

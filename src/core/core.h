@@ -593,10 +593,6 @@ int index_forget_dir(struct lam_stack *s, struct node *n, const char *key);
 int index_whiteout(struct lam_stack *s, const char *key);
 int index_node_key(struct lam_stack *s, struct node *n, char out[INDEX_NAME_MAX + 1]);
 
-/* workdir.c */
-/* Empty a directory of ours, however deep, but for the name KEEP (may be NULL). */
-int work_wipe(int fd, const char *keep);
-
 /* record.c */
 int record_open(struct lam_stack *s);
 /* Whether an upper object of this type, no directory, cannot carry the attribute. */
@@ -613,6 +609,10 @@ void record_peek(struct lam_stack *s, const struct node *n, char text[ORIGIN_REC
 void record_drop(struct lam_stack *s, uint64_t ino, const char *text);
 /* Drop the records of numbers that are not in upper. */
 void record_sweep(struct lam_stack *s, bool (*in_upper)(void *ctx, uint64_t ino), void *ctx);
+
+/* workdir.c */
+/* Empty a directory of ours, however deep, but for the name KEEP (may be NULL). */
+int work_wipe(int fd, const char *keep);
 
 /* work.c */
 int work_open(struct lam_stack *s, const struct lam_config *config);
