@@ -16,7 +16,7 @@ ifdef T
 TEST_ARGS += --only '$(T)'
 endif
 # What a sanitized build runs: everything but the clients, which bring programs of their own.
-SANITIZED = --suites unit,fuzz,lib,cli,conform,fault,crash,nfs --time-factor 4
+SANITIZED = --suites unit,fuzz,lib,cli,check,conform,fault,crash,nfs --time-factor 4
 
 .PHONY: all help run test test-nfs check-asan check-tsan bench bench-nfs lint format coverage fuzz install clean
 

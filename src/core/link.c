@@ -14,15 +14,21 @@ static int link_inode(struct lam_stack *s, struct node *n, int dirfd, const char
 
 	if (fd < 0)
 		return fd;
-	if (!whiteout)
-		return sys_link_fd(fd, dirfd, name);
-	work_temp_name(s, temp);
-	r = sys_link_fd(fd, s->work_fd, temp);
-	if (r < 0)
-		return r;
-	r = sys_rename(s->work_fd, temp, dirfd, name, 0);
-	if (r < 0)
-		(void)sys_unlink(s->work_fd, temp);
+	if (!whiteout) {
+		r = sys_link_fd(fd, dirfd, name);
+	} else {
+		work_temp_name(s, temp);
+		r = sys_link_fd(fd, s->work_fd, temp);
+		if (r < 0)
+			return r;
+		r = sys_rename(s->work_fd, temp, dirfd, name, 0);
+		if (r < 0)
+			(void)sys_unlink(s->work_fd, temp);
+	}
+	if (r ==
+	    0) /* a walk of upper may have been here already, and come late to the other name */
+		uppermap_note(s, n, n->real_ino,
+			      fsys_generation(s, s->layers[LAYER_UPPER].fs, fd, "", NULL));
 	return r;
 }
 

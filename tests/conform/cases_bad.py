@@ -37,7 +37,9 @@ BAD_REDIRECTS = [b"", b"/", b"//d", b"/d/", b"/d//f", b"a/b", b"../d", b"..", b"
 	b"/" + b"y/" * 500 + b"z", b"none", b"/none/none"]
 
 
-@case(lower=[LOW], prepare=_crafted("redirect", BAD_REDIRECTS), **SAFE)
+@case(lower=[LOW], prepare=_crafted("redirect", BAD_REDIRECTS), **SAFE,
+	leaves=("redirect-bad", "redirect-dangling", "redirect-escape", "redirect-loop",
+	"redirect-duplicate"))
 def redirects(o):
 	"""Malformed redirects and such that try to leave the layer."""
 	for i in range(len(BAD_REDIRECTS)):
@@ -54,7 +56,8 @@ def redirects(o):
 
 @case(lower=[LOW], upper=[D("a", x={OVL + "redirect": b"/b"}), D("b", x={OVL + "redirect": b"/a"}),
 	D("s", x={OVL + "redirect": b"s"}), D("t", x={OVL + "redirect": b"/t/t"}), D("t/t")],
-	**SAFE)
+	**SAFE,
+	leaves=("redirect-dangling",))
 def redirect_loops(o):
 	for p in ("a", "b", "s", "t", "t/t", "a/a"):
 		with o.apart():
@@ -74,7 +77,8 @@ def redirect_loops_in_lowers(o):
 
 @case(lower=[[F("innocent", "fine"), S("out", "/etc"), S("up", "../../../../etc"), D("in"),
 	F("in/f", "x")]], upper=[D("r", x={OVL + "redirect": b"/out"}),
-	D("q", x={OVL + "redirect": b"/up/ssl"}), D("w", x={OVL + "redirect": b"/in"})], **SAFE)
+	D("q", x={OVL + "redirect": b"/up/ssl"}), D("w", x={OVL + "redirect": b"/in"})], **SAFE,
+	leaves=("redirect-dangling",))
 def redirect_through_symlink(o):
 	for p in ("r", "q"):
 		with o.apart():
@@ -103,7 +107,9 @@ def _origins(place):
 			os.setxattr(p, OVL + "origin", v)
 
 
-@case(lower=[LOW], prepare=_origins, **SAFE)
+@case(lower=[LOW], prepare=_origins, **SAFE,
+	leaves=("impure-missing", "origin-bad", "origin-foreign", "origin-dangling", "origin-type",
+	"origin-duplicate"))
 def origins(o):
 	"""An origin that cannot be decoded is no origin; the object is there all the same."""
 	for i in range(len(ORIGINS)):
@@ -124,7 +130,8 @@ def _foreign_origin(place):
 		os.setxattr(p, OVL + "origin", handle_bytes(target))
 
 
-@case(lower=[LOW], prepare=_foreign_origin, fs=("ext4", "xfs"), diverges="foreign-origin", **SAFE)
+@case(lower=[LOW], prepare=_foreign_origin, fs=("ext4", "xfs"), diverges="foreign-origin", **SAFE,
+	leaves=("impure-missing", "origin-type"))
 def foreign_origins(o):
 	for p in ("type", "self", "outside"):
 		with o.apart():
@@ -146,7 +153,8 @@ def _metas(place):
 		os.setxattr(p, OVL + "metacopy", v)
 
 
-@case(lower=[LOW], prepare=_metas, opts=["metacopy=on"], **SAFE)
+@case(lower=[LOW], prepare=_metas, opts=["metacopy=on"], **SAFE,
+	leaves=("metacopy-bad", "metacopy-dataless", "redirect-bad", "redirect-escape"))
 def metacopies(o):
 	"""A damaged metacopy, or one without data below, is an error on that file alone."""
 	for i in range(len(METAS) + 1):
@@ -165,7 +173,8 @@ def _nlinks(place):
 		os.setxattr(p, OVL + "protattr", v)
 
 
-@case(lower=[LOW], prepare=_nlinks, **SAFE)
+@case(lower=[LOW], prepare=_nlinks, **SAFE,
+	leaves=("nlink-bad", "protattr-bad"))
 def nlink_and_protattr(o):
 	for i in range(9):
 		o.exists("n%d" % i)
@@ -175,7 +184,8 @@ def nlink_and_protattr(o):
 
 @case(lower=[LOW], upper=[D("d", x={OVL + "opaque": b"y" * 100}), D("e", x={OVL + "opaque": b""}),
 	D("g", x={OVL + "impure": b"junk" * 50}), F("w", "not empty", x={OVL + "whiteout": b"y"}),
-	S("l", "x", x={OVL + "whiteout": b"y"})], **SAFE)
+	S("l", "x", x={OVL + "whiteout": b"y"})], **SAFE,
+	leaves=("mark-misplaced", "opaque-unknown", "whiteout-not-empty"))
 def flags_with_odd_values(o):
 	for p in ("d", "e", "g"):
 		o.ls(p)
@@ -198,7 +208,8 @@ def _mount_with_junk(*names, directory=False):
 
 @case(lower=[LOW + [H("h2", "f")]], prepare=_mount_with_junk("junk", "00fb", "zz" * 30),
 	mount=False,
-	diverges="stray-index-names", **SAFE)
+	diverges="stray-index-names", **SAFE,
+	leaves=("index-name",))
 def junk_in_index(o):
 	"""The kernel refuses the mount; we put the stray names aside."""
 	with o.apart():
@@ -227,7 +238,8 @@ def _deep_work(place):
 		f.write("left")
 
 
-@case(lower=[LOW], prepare=_deep_work, diverges="deep-work-leftovers", **SAFE)
+@case(lower=[LOW], prepare=_deep_work, diverges="deep-work-leftovers", **SAFE,
+	leaves=("work-leftover",))
 def deep_leftovers_in_work(o):
 	"""The kernel then mounts read-only, without a word."""
 	with o.apart():
@@ -260,9 +272,13 @@ def upper_file_removed_behind(o):
 	alive(o)
 
 
-@case(lower=[LOW + [F("x/y/z", "z")]], dirty=True, **SAFE)
+@case(lower=[LOW + [F("x/y/z", "z")]], dirty=True, **SAFE,
+	leaves=("whiteout-needless",))
 def upper_directory_swapped_behind(o):
-	"""A directory of upper becomes a symlink that leads outside: nothing outside is touched."""
+	"""A directory of upper becomes a symlink that leads outside: nothing outside is touched.
+
+	That is asked of Lamina; the kernel follows the symlink when it has dropped its caches since.
+	"""
 	outside = os.path.join(o.place.dir, "outside")
 	os.makedirs(outside + "/y")
 	with open(outside + "/y/z", "w", encoding="utf-8") as f:
@@ -276,14 +292,16 @@ def upper_directory_swapped_behind(o):
 		o.unlink("x/y/z")
 		o.ls("x/y")
 		o.mkdir("x/new")
-	o.always(sorted(os.listdir(outside)) == ["y"] and os.listdir(outside + "/y") == ["z"],
-		"something outside the layers was changed")
-	with open(outside + "/y/z", encoding="utf-8") as f:
-		o.always(f.read() == "outside", "a file outside the layers was written")
+	left = sorted(os.listdir(outside)) + os.listdir(outside + "/y")
+	o.always(o.is_kernel or left == ["y", "z"], "something outside the layers was changed")
+	if not o.is_kernel:
+		with open(outside + "/y/z", encoding="utf-8") as f:
+			o.always(f.read() == "outside", "a file outside the layers was written")
 	alive(o)
 
 
-@case(lower=[LOW], dirty=True, **SAFE)
+@case(lower=[LOW], dirty=True, **SAFE,
+	leaves=("origin-dangling",))
 def lower_changed_behind(o):
 	"""Files of a lower layer go away or change type: an error or the new state."""
 	o.find()
@@ -304,7 +322,8 @@ def lower_changed_behind(o):
 	alive(o)
 
 
-@case(lower=[LOW], mount=False, **SAFE)
+@case(lower=[LOW], mount=False, **SAFE,
+	leaves=("work-incompat",))
 def mounts_that_are_refused(o):
 	up = ["upperdir=u", "workdir=w"]
 	o.try_mount([], ["lowerdir=none"] + up)
@@ -349,7 +368,8 @@ def _wire(place):
 			continue
 
 
-@case(lower=[LOW], prepare=_wire, **SAFE)
+@case(lower=[LOW], prepare=_wire, **SAFE,
+	leaves=("redirect-dangling",))
 def enormous_redirect(o):
 	with o.apart():
 		o.stat("long")
@@ -365,7 +385,8 @@ def _dup(place):
 		os.setxattr(d, OVL + "origin", handle_bytes(place.lower[0] + "/d"))
 
 
-@case(lower=[LOW], prepare=_dup, diverges="duplicated-redirects", **SAFE)
+@case(lower=[LOW], prepare=_dup, diverges="duplicated-redirects", **SAFE,
+	leaves=("impure-missing", "origin-duplicate", "redirect-duplicate"))
 def duplicated_redirects(o):
 	"""Two directories of upper over one of lower, as `cp -a` of an upper makes them."""
 	with o.apart():
@@ -408,7 +429,8 @@ def handles_that_lie(o):
 
 
 @case(lower=[[F("innocent", "fine"), W("w"), F("w2", "x")]], upper=[W("w2"), D("d"), W("d/w")],
-	diverges="whiteout-not-merged", **SAFE)
+	diverges="whiteout-not-merged", **SAFE,
+	leaves=("whiteout-needless",))
 def whiteouts_of_nothing(o):
 	"""Whiteouts that hide nothing."""
 	o.ls()
