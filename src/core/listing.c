@@ -54,7 +54,7 @@ uint64_t listing_hash(const char *name, size_t len)
 {
 	uint64_t h = hash_bytes(name, len) >> (64 - HASH_BITS);
 
-	return h < 3 ? h + 3 : h; /* 0 is the start, 1 and 2 are "." and ".." */
+	return h < LISTING_HASH_MIN ? h + LISTING_HASH_MIN : h;
 }
 
 static struct lentry **bucket(const struct listing *l, uint64_t hash)

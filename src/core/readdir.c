@@ -26,6 +26,7 @@ struct list {
 	struct node *d;
 	unsigned flags;
 	uint64_t cookie;
+	bool names_only; /* too many of them to remember the objects */
 	struct batch *b;
 };
 
@@ -38,6 +39,7 @@ static int gather_one(struct list *ls, const char *name, uint64_t cookie)
 	int r;
 
 	ls->cookie = cookie;
+	entry->id = 0;
 	r = lookup_entry_locked(ls->s, ls->d, name, entry, NULL);
 	if (r == -ENOENT || r == -ESTALE)
 		return 0; /* hidden after all, or gone behind our back */
@@ -58,8 +60,60 @@ static int gather_one(struct list *ls, const char *name, uint64_t cookie)
 	return 0;
 }
 
+/* Whether a name's type and number can be told from its layer's directory alone: a non-directory that is
+ * only below, on a layer whose marks could not say otherwise.  An empty file in a layer with something
+ * under it may be a whiteout by attribute: those are looked at. */
+static bool known_by_name(const struct list *ls, const struct lentry *e)
+{
+	const struct lam_stack *s = ls->s;
+	const struct dir *dir = ls->d->dir;
+	const struct rdir *at;
+	struct statx st;
+	struct fdent *fde;
+	int r;
+
+	if (!e->first || !e->ino || e->flags & LE_MAYBE_WH || e->type == DT_DIR ||
+	    e->type == DT_UNKNOWN || s->watch_lower || (s->has_upper && s->index_fd < 0))
+		return false;
+	at = dir->lower[e->first - 1];
+	if (!at->true_numbers || s->layers[at->layer].override_name)
+		return false;
+	if (at->layer == s->n_lower)
+		return true;
+	if (atomic_load(&at->impure) != 1)
+		return false;
+	if (e->type != DT_REG)
+		return true;
+	if (rdir_open(ls->s, dir->lower[e->first - 1], &fde) < 0)
+		return false;
+	r = sys_statx(fde->fd, e->name, &st);
+	fdcache_put(&ls->s->fds, fde);
+	return r == 0 && st.stx_size > 0 && st.stx_ino == e->ino;
+}
+
+/* Give a name to the batch without looking it up. */
+static void gather_bare(struct list *ls, const struct lentry *e)
+{
+	struct batch *b = ls->b;
+	struct lam_dirent *de = &b->dirents[b->n];
+	struct fsys *fs = ls->s->layers[ls->d->dir->lower[e->first - 1]->layer].fs;
+
+	ls->cookie = e->hash;
+	*de = (struct lam_dirent){
+		.cookie = e->hash,
+		.name = b->names[b->n],
+		.name_len = e->len,
+		.ino = id_ino(ls->s, id_make(ls->s, fs, e->ino, false)),
+		.type = (uint32_t)e->type << 12,
+	};
+	memcpy(b->names[b->n], e->name, e->len + 1u);
+	b->entries[b->n].id = 0;
+	b->n++;
+}
+
 static int gather_listing(struct list *ls)
 {
+	const bool bare = !(ls->flags & LAM_LIST_PLUS) || ls->flags & LAM_LIST_SPARSE;
 	const struct listing *l = ls->d->dir->listing;
 
 	while (ls->b->n < BATCH) {
@@ -74,6 +128,10 @@ static int gather_listing(struct list *ls)
 			ls->cookie = e->hash;
 			continue;
 		}
+		if (bare && known_by_name(ls, e)) {
+			gather_bare(ls, e);
+			continue;
+		}
 		r = gather_one(ls, e->name, e->hash);
 		if (r < 0)
 			return r;
@@ -84,195 +142,20 @@ static int gather_listing(struct list *ls)
 	return 0;
 }
 
-/* ---- Big directories ---- */
-
-#define WINDOW 16384u
-
-struct window {
-	struct lam_stack *s;
-	uint64_t after;
-	unsigned n; /* a heap with the largest hash first; sorted when filled */
-	struct wname {
-		uint64_t hash;
-		char *name;
-	} heap[WINDOW];
-};
-
-static void window_empty(struct window *w)
-{
-	for (unsigned i = 0; i < w->n; i++)
-		free(w->heap[i].name);
-	w->n = 0;
-}
-
-void window_free(struct window *w)
-{
-	if (w)
-		window_empty(w);
-	free(w);
-}
-
-/* Whether W, filled, holds every name of which the hash is HASH. */
-static bool window_covers(const struct window *w, uint64_t hash)
-{
-	return hash > w->after && (w->n < WINDOW || hash <= w->heap[w->n - 1].hash);
-}
-
-void window_note_added(struct dir *dir, const char *name)
-{
-	struct window *w = dir->window;
-
-	if (w && window_covers(w, listing_hash(name, strlen(name)))) {
-		window_free(w);
-		dir->window = NULL;
-	}
-}
-
-static void sift_down(struct window *w, unsigned i)
-{
-	for (;;) {
-		unsigned big = i, l = 2 * i + 1, r = l + 1;
-		struct wname t;
-
-		if (l < w->n && w->heap[l].hash > w->heap[big].hash)
-			big = l;
-		if (r < w->n && w->heap[r].hash > w->heap[big].hash)
-			big = r;
-		if (big == i)
-			return;
-		t = w->heap[i];
-		w->heap[i] = w->heap[big];
-		w->heap[big] = t;
-		i = big;
-	}
-}
-
-static void sift_up(struct window *w, unsigned i)
-{
-	while (i && w->heap[(i - 1) / 2].hash < w->heap[i].hash) {
-		struct wname t = w->heap[i];
-
-		w->heap[i] = w->heap[(i - 1) / 2];
-		w->heap[(i - 1) / 2] = t;
-		i = (i - 1) / 2;
-	}
-}
-
-static int window_name(void *ctx, const struct sys_dirent *de)
-{
-	struct window *w = ctx;
-	size_t len = strlen(de->name);
-	uint64_t hash = listing_hash(de->name, len);
-	char *name;
-
-	if (hash <= w->after || (w->n == WINDOW && hash >= w->heap[0].hash))
-		return 0;
-	if (w->s->read_dot_wh && name_is_dot_wh(de->name))
-		return 0;
-	name = strdup(de->name);
-	if (!name)
-		return -ENOMEM;
-	if (w->n == WINDOW) {
-		free(w->heap[0].name);
-		w->heap[0] = (struct wname){ hash, name };
-		sift_down(w, 0);
-	} else {
-		w->heap[w->n] = (struct wname){ hash, name };
-		sift_up(w, w->n++);
-	}
-	return 0;
-}
-
-static int by_hash(const void *a, const void *b)
-{
-	const struct wname *x = a, *y = b;
-
-	if (x->hash != y->hash)
-		return x->hash < y->hash ? -1 : 1;
-	return strcmp(x->name, y->name);
-}
-
-static int window_fill(struct list *ls, struct window *w)
-{
-	struct dir *dir = ls->d->dir;
-	int r = 0;
-
-	for (unsigned pos = 0; pos <= dir->n_lower && r == 0; pos++) {
-		struct rdir *at = pos ? dir->lower[pos - 1] : dir->upper;
-		struct fdent *e;
-
-		if (!at)
-			continue;
-		r = rdir_open(ls->s, at, &e);
-		if (r < 0)
-			break;
-		r = dirscan(e->fd, window_name, w);
-		fdcache_put(&ls->s->fds, e);
-	}
-	qsort(w->heap, w->n, sizeof(w->heap[0]), by_hash);
-	return r;
-}
-
-/* The directory's window with the names after the cookie; made where there is none that has them.
- * It stays with the directory, for the next reading goes on in it. */
-static int window_at(struct list *ls, struct window **ret)
-{
-	struct dir *dir = ls->d->dir;
-	struct window *w = dir->window;
-	int r;
-
-	if (w && ls->s->watch_lower && ls->cookie <= COOKIE_DOTDOT) { /* a new reading */
-		window_free(w);
-		w = dir->window = NULL;
-	}
-	/* The names up to the cookie must not have been cut off, nor those after it be elsewhere. */
-	if (w && ls->cookie >= w->after && (w->n < WINDOW || ls->cookie < w->heap[w->n - 1].hash)) {
-		*ret = w;
-		return 0;
-	}
-	if (!w)
-		w = dir->window = calloc(1, sizeof(*w));
-	if (!w)
-		return -ENOMEM;
-	window_empty(w);
-	w->s = ls->s;
-	w->after = ls->cookie;
-	r = window_fill(ls, w);
-	if (r < 0) {
-		window_free(w);
-		dir->window = NULL;
-		return r;
-	}
-	*ret = w;
-	return 0;
-}
-
-static unsigned window_position(const struct window *w, uint64_t cookie)
-{
-	unsigned low = 0, high = w->n;
-
-	while (low < high) {
-		unsigned mid = (low + high) / 2;
-
-		if (w->heap[mid].hash > cookie)
-			high = mid;
-		else
-			low = mid + 1;
-	}
-	return low;
-}
-
+/* Of a directory without a listing.  Names only: a directory like that would fill the kernel's tables
+ * and ours with objects that few callers want; those who do look them up. */
 static int gather_window(struct list *ls)
 {
 	struct window *w = NULL;
-	int r = window_at(ls, &w);
+	int r = window_at(ls->s, ls->d, ls->cookie, &w);
 	unsigned pos;
 
+	ls->names_only = true;
 	if (r < 0)
 		return r;
 	for (pos = window_position(w, ls->cookie); r == 0 && pos < w->n && ls->b->n < BATCH;
 	     pos++) {
-		const struct wname *wn = &w->heap[pos];
+		const struct wname *wn = &w->names[pos];
 
 		/* The same name from several layers, or two names with one hash: one entry each; of
 		 * two different names with the same hash the second is lost only if a reading ends
@@ -281,10 +164,9 @@ static int gather_window(struct list *ls)
 			r = gather_one(ls, wn->name, wn->hash);
 		ls->cookie = wn->hash;
 	}
-	if (r == 0 && pos == w->n && w->n < WINDOW) {
+	if (r == 0 && pos == w->n && w->n < w->capacity) {
 		ls->b->end = true;
-		window_free(w);
-		ls->d->dir->window = NULL;
+		window_drop(ls->s, ls->d->dir);
 	}
 	return r;
 }
@@ -299,10 +181,18 @@ static int gather_dots(struct list *ls, struct lam_dirent *de)
 				   .type = S_IFDIR,
 				   .cookie = dotdot ? COOKIE_DOTDOT : COOKIE_DOT };
 	mutex_lock(&n->lock);
-	de->ino = id_ino(ls->s, dotdot && n->parent ? n->parent->id : n->id);
+	de->ino = attr_ino(ls->s, dotdot && n->parent ? n->parent : n);
 	mutex_unlock(&n->lock);
 	ls->cookie = de->cookie;
 	return 0;
+}
+
+/* What was looked up for its number alone need not stay. */
+static void forget_batch(struct list *ls)
+{
+	for (unsigned i = 0; i < ls->b->n; i++)
+		if (ls->b->entries[i].id)
+			lam_forget(ls->s, ls->b->entries[i].id);
 }
 
 static int list_all(struct list *ls, lam_emit_fn emit, void *ctx)
@@ -328,10 +218,12 @@ static int list_all(struct list *ls, lam_emit_fn emit, void *ctx)
 		}
 		mutex_unlock(&ls->d->dir->lock);
 		for (unsigned i = 0; i < ls->b->n && go_on; i++) {
-			if (!(ls->flags & LAM_LIST_PLUS))
+			if (ls->names_only || !(ls->flags & LAM_LIST_PLUS))
 				ls->b->dirents[i].entry = NULL;
 			go_on = emit(ctx, &ls->b->dirents[i]);
 		}
+		if (ls->names_only)
+			forget_batch(ls);
 		if (ls->b->end)
 			break;
 	}

@@ -7,9 +7,9 @@ LIMIT=280
 . "$(dirname "$0")/lib.sh"
 need strace python3
 
-# server DIR: the process that serves DIR/mnt.
+# server DIR: the process that serves DIR/mnt, a child of the supervisor.
 server() {
-	pgrep -f -- "upperdir=$1/upper" | head -n1
+	pgrep -n -f -- "upperdir=$1/upper"
 }
 
 # rss PID: in kB.
@@ -141,4 +141,17 @@ check "all of it is removed" rm_all
 equal "nothing is left" "$(ls -A b/mnt)" ""
 unmount b/mnt
 umount -l b	# the server is on its way out
+
+# A million names: in the layer, and listed with less memory than their names would take.
+mkdir -p e
+mount -t tmpfs none e
+mkfiles e/lower/big 1000000 some-file-
+mkfiles e/second/big 10 other
+LOWER=$T/e/lower:$T/e/second overlay e
+pid=$(server e)
+equal "a million names: every name once" "$(names e/mnt/big)" 1000010
+echo "# resident: $(rss "$pid") kB"
+promise check "in 40 MB" test "$(rss "$pid")" -le 40000
+unmount e/mnt
+umount -l e
 finish
