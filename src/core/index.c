@@ -176,7 +176,7 @@ int index_settle_nlink(struct lam_stack *s, struct node *n, const struct statx *
 	node_entry_name(n, key);
 	r = read_nlink(s, key, &d);
 	if (r <= 0 || !d.lower)
-		return r;
+		return r < 0 ? r : 0;
 	r = index_node_nlink(s, n, st, &visible);
 	return r < 0 ? r : index_write_nlink(s, s->index_fd, key, visible, st->stx_nlink);
 }
