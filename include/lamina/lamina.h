@@ -105,6 +105,10 @@ struct lam_config {
 	const char *const *data_lower; /* data-only layers, searched by absolute redirects */
 	size_t n_data_lower;
 	const char *upper, *work; /* both or neither */
+	/* NULL, or open directories to take instead of looking the paths up, which a mount may
+	 * cover by now: of upper, work, each of LOWER, each of DATA_LOWER, in this order.  -1: the
+	 * path after all.  They stay the caller's. */
+	const int *dir_fds;
 	bool read_only;		  /* refuse changes although there is an upper */
 
 	enum lam_redirect redirect_dir;
@@ -129,6 +133,8 @@ struct lam_config {
 	unsigned max_nodes;	/* about how many objects to remember; 0: from the memory */
 	size_t max_cache_bytes; /* bound on cached listings; 0: a default */
 	bool watch_lower;	/* lower layers may change: do not rely on cached listings */
+	bool takeover;		/* another process served these layers until now, and its clients go
+				 * on: what they still use is kept, orphans too */
 };
 
 /* What the probing at open found; for status output and for a front end's defaults. */
@@ -179,6 +185,13 @@ int lam_stack_add_user(struct lam_stack *stack, lam_in_use_fn in_use, void *ctx)
 void lam_forget(struct lam_stack *stack, uint64_t id);
 
 /*
+ * Call FN for each orphan there is, one left by an earlier process (lam_config.takeover) included.
+ * Whoever knows that none of its clients refers to one any more ends it with lam_resolve() and
+ * lam_forget().
+ */
+int lam_orphans(struct lam_stack *stack, void (*fn)(void *ctx, uint64_t id), void *ctx);
+
+/*
  * A secret of SIZE random bytes (at most 256) that lives as long as the upper layer: read from the
  * work directory, or made and kept there, for its owner's eyes only.  NAME has no slash.  -EROFS: the
  * stack has no work directory.  -EIO: what is there has another size.
@@ -216,14 +229,17 @@ struct lam_dirent {
 	uint64_t ino;		       /* equal to the st_ino of the object */
 	uint64_t cookie;	       /* where to go on after this entry; never 0, below 2^63 */
 	uint32_t type;		       /* S_IFMT bits */
-	const struct lam_entry *entry; /* with LAM_LIST_PLUS; NULL for ".", ".." and where the
-					 * object could not be looked at */
+	const struct lam_entry *entry; /* with LAM_LIST_PLUS; NULL for ".", "..", where the object
+					* could not be looked at, and with LAM_LIST_SPARSE */
 };
 
 /* Return true to go on, false if the entry was not taken (the listing ends before it). */
 typedef bool (*lam_emit_fn)(void *ctx, const struct lam_dirent *dirent);
 
 #define LAM_LIST_PLUS 1u /* fill in the entries, as a lookup of each would */
+/* With LAM_LIST_PLUS: leave the entry out (NULL) of a non-directory whose name, type and number are
+ * known without looking at it. */
+#define LAM_LIST_SPARSE 2u
 
 /*
  * List directory ID from COOKIE (0: the start) until EMIT declines or the end.  Cookies are a

@@ -18,18 +18,21 @@ struct copyup {
 	const struct lam_call *call;
 	struct node *n;
 	struct place from;
-	struct statx st; /* of the lower object */
-	int32_t adjust;	 /* names that were removed, already taken off its count */
-	uint64_t size;	 /* bytes of data to copy */
-	bool meta_only;	 /* leave the data below */
+	struct statx st;      /* of the lower object */
+	uint32_t lower_nlink; /* its real count */
+	int32_t adjust;	      /* names that were removed, already taken off its count */
+	int32_t seen;	      /* ... as the node had it then */
+	uint64_t size;	      /* bytes of data to copy */
+	bool meta_only;	      /* leave the data below */
 	bool has_origin;
+	bool same_object; /* and no broken link of one */
 	struct fh origin;
 	char key[INDEX_NAME_MAX + 1]; /* index entry; "" if not indexed */
 	struct fdent *data;	      /* of the lower file's data, if it is its own; or NULL */
 	int fd;			      /* of the copy; -1 for what is not opened */
 	char temp[32];		      /* name in the work directory; "" for O_TMPFILE */
 	uint64_t ino;		      /* of the copy */
-	uint32_t generation;	      /* where its filesystem's handles need it */
+	uint32_t generation;	      /* ... and its filesystem's word for the number's use */
 };
 
 static bool want_xattr(void *ctx, const char *name)
@@ -365,8 +368,32 @@ static int publish_orphan(struct copyup *c)
 	return become_upper(c, NULL, NULL, NF_ORPHAN);
 }
 
-/* The copy's name and, for an indexed one, its entry in the index first: then it is linked from there, so
- * that a crash between leaves an entry that is complete. */
+/* An indexed copy gets its entry in the index first and is linked from there, so that a crash between leaves
+ * an entry that is complete, and every name finds it.  But a file that has one name below is indexed for
+ * its handle only, and there the kernel takes an entry without a name for a dead one, and makes a
+ * whiteout of it that hides the file: so the name comes first, and the entry is a link of it. */
+static int publish_indexed(struct copyup *c, int dirfd, const char *name)
+{
+	struct lam_stack *s = c->s;
+	bool name_first = c->lower_nlink == 1 && !(c->n->flags & NF_NAME_GONE);
+	int r = name_first ? install(c, dirfd, name) : install(c, s->index_fd, c->key);
+
+	if (r < 0 || c->n->flags & NF_NAME_GONE)
+		return r;
+	r = name_first ? sys_link(dirfd, name, s->index_fd, c->key)
+		       : sys_link(s->index_fd, c->key, dirfd, name);
+	if (r < 0)
+		goto undo_install;
+	r = index_write_nlink(s, s->index_fd, c->key, c->st.stx_nlink, 2);
+	if (r == 0)
+		return 0;
+	(void)(name_first ? sys_unlink(s->index_fd, c->key) : sys_unlink(dirfd, name));
+undo_install:
+	(void)(name_first ? sys_unlink(dirfd, name) : sys_unlink(s->index_fd, c->key));
+	return r;
+}
+
+/* The copy's names: in its directory, and in the index. */
 static int publish_names(struct copyup *c, struct node *parent, const char *name)
 {
 	struct lam_stack *s = c->s;
@@ -379,21 +406,8 @@ static int publish_names(struct copyup *c, struct node *parent, const char *name
 	r = sys_statx(e->fd, "", &before);
 	if (r == 0 && c->has_origin)
 		r = copyup_set_impure(s, parent);
-	if (r == 0 && c->key[0]) {
-		r = install(c, s->index_fd, c->key);
-		if (r == 0 && !(c->n->flags & NF_NAME_GONE)) {
-			r = sys_link(s->index_fd, c->key, e->fd, name);
-			if (r == 0) {
-				r = index_write_nlink(s, s->index_fd, c->key, c->st.stx_nlink, 2);
-				if (r < 0)
-					(void)sys_unlink(e->fd, name);
-			}
-			if (r < 0)
-				(void)sys_unlink(s->index_fd, c->key);
-		}
-	} else if (r == 0) {
-		r = install(c, e->fd, name);
-	}
+	if (r == 0)
+		r = c->key[0] ? publish_indexed(c, e->fd, name) : install(c, e->fd, name);
 	if (r == 0) {
 		struct timespec ts[2] = {
 			{ .tv_sec = before.stx_atime.tv_sec, .tv_nsec = before.stx_atime.tv_nsec },
@@ -404,6 +418,43 @@ static int publish_names(struct copyup *c, struct node *parent, const char *name
 	}
 	fdcache_put(&s->fds, e);
 	return r == -EEXIST ? -ESTALE : r;
+}
+
+/* Names may have been removed while the copy was made: the count that it carries follows. */
+static int follow_names(struct copyup *c)
+{
+	struct lam_stack *s = c->s;
+	int32_t adjust, gone;
+
+	mutex_lock(&c->n->lock);
+	adjust = c->n->extra ? c->n->extra->nlink_adjust : 0;
+	mutex_unlock(&c->n->lock);
+	gone = c->seen - adjust;
+	if (gone <= 0)
+		return 0;
+	c->seen = adjust;
+	if ((uint32_t)gone >= c->st.stx_nlink)
+		gone = (int32_t)c->st.stx_nlink - 1;
+	c->adjust -= gone;
+	c->st.stx_nlink -= (uint32_t)gone;
+	if (!c->key[0])
+		return 0;
+	return c->temp[0] ? set_nlink(c, s->work_fd, c->temp) : set_nlink(c, c->fd, "");
+}
+
+/* Under the lock of the directory that the name is in. */
+static int publish_locked(struct copyup *c, struct node *parent, const char *name)
+{
+	struct names_lock names = names_lock(c->s, c->n, NULL);
+	int r = follow_names(c);
+
+	if (r == 0)
+		r = publish_names(c, parent, name);
+	if (r == 0)
+		r = become_upper(c, parent, name, 0);
+	names_note(c->s);
+	names_unlock(&names);
+	return r;
 }
 
 static int publish(struct copyup *c)
@@ -431,9 +482,7 @@ static int publish(struct copyup *c)
 		    parent.n->dir->upper;
 		mutex_unlock(&n->lock);
 		if (r) {
-			r = publish_names(c, parent.n, name);
-			if (r == 0)
-				r = become_upper(c, parent.n, name, 0);
+			r = publish_locked(c, parent.n, name);
 			mutex_unlock(&parent.n->dir->lock);
 			return r;
 		}
@@ -455,10 +504,11 @@ static int prepare_origin(struct copyup *c)
 		       (!s->userxattr || S_ISREG(c->st.stx_mode));
 	int r;
 
-	if (!s->upper_xattr)
-		return 0;
 	if (!dir && c->st.stx_nlink > 1 && !indexed)
 		return 0; /* a hard link is broken: no claim to the old identity */
+	c->same_object = true;
+	if (!s->upper_xattr)
+		return 0;
 	c->has_origin = true;
 	if (!fs || !fs->can_encode || (!fs->can_decode && fs->opaque_handles && !indexed))
 		return 0; /* zero length: copied up from somewhere */
@@ -474,10 +524,33 @@ static int prepare_origin(struct copyup *c)
 	return 0;
 }
 
+/* The real directory that a lower file is in, or NULL.  Caller holds N's lock. */
+static struct rdir *lower_dir_of(const struct node *n)
+{
+	const struct dir *pd = n->parent && n->name ? n->parent->dir : NULL;
+
+	for (unsigned i = 0; pd && i < pd->n_lower; i++)
+		if (pd->lower[i]->layer == n->layer)
+			return pd->lower[i];
+	return NULL;
+}
+
+/* Whether the data of a copy without any would be found below. */
+static bool knows_data(struct node *n)
+{
+	bool known;
+
+	mutex_lock(&n->lock);
+	known = n->flags & NF_METACOPY || lower_dir_of(n);
+	mutex_unlock(&n->lock);
+	return known;
+}
+
 static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct node *n,
 		      uint64_t size, bool data)
 {
 	struct copyup c = { .s = s, .call = call, .n = n, .from = PLACE_NONE, .fd = -1 };
+	char record[ORIGIN_RECORD_LEN + 1] = "";
 	struct statx st;
 	int r;
 
@@ -492,8 +565,9 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 		r = prepare_origin(&c);
 	if (r < 0)
 		goto out;
+	c.lower_nlink = c.st.stx_nlink;
 	mutex_lock(&n->lock);
-	c.adjust = n->extra ? n->extra->nlink_adjust : 0;
+	c.adjust = c.seen = n->extra ? n->extra->nlink_adjust : 0;
 	mutex_unlock(&n->lock);
 	/* From a record on disk: at least this name is there. */
 	if (c.adjust < 0 && c.st.stx_nlink <= (uint32_t)-c.adjust)
@@ -501,19 +575,24 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 	c.st.stx_nlink += (uint32_t)c.adjust;
 	c.size = size < c.st.stx_size ? size : c.st.stx_size;
 	c.meta_only = !data && s->metacopy && S_ISREG(c.st.stx_mode) && c.st.stx_size &&
-		      !(n->flags & NF_DEAD);
+		      !(n->flags & NF_DEAD) && knows_data(n);
 	r = S_ISREG(c.st.stx_mode) ? make_file(&c) : make_other(&c);
 	if (r == 0) {
 		r = c.temp[0] ? sys_statx(s->work_fd, c.temp, &st) : sys_statx(c.fd, "", &st);
 		c.ino = st.stx_ino;
-		if (s->layers[LAYER_UPPER].fs->needs_generation)
-			c.generation = fsys_generation(s, s->layers[LAYER_UPPER].fs,
-						       c.temp[0] ? s->work_fd : c.fd, c.temp, NULL);
+		c.generation = fsys_generation(s, s->layers[LAYER_UPPER].fs,
+					       c.temp[0] ? s->work_fd : c.fd, c.temp, NULL);
 	}
+	if (r == 0 && c.same_object && !node_is_dir(n) && !(n->flags & NF_DEAD) &&
+	    (!c.origin.len || record_needed(s, st.stx_mode)))
+		r = record_store(s, n, c.temp[0] ? s->work_fd : c.fd, c.temp, &st, record);
 	if (r == 0 && c.meta_only && !(n->flags & NF_METACOPY))
 		r = copyup_keep_data(s, n);
+	c.has_origin |= record[0] != '\0';
 	if (r == 0)
 		r = publish(&c);
+	if (r < 0)
+		record_drop(s, c.ino, record);
 	if (r == 0 && c.key[0] && c.adjust)
 		(void)links_adjust_store(s, c.key, 0); /* the nlink attribute has it now */
 	if (r == 0 && node_is_dir(n) && s->nfs_export)
@@ -526,28 +605,25 @@ out:
 /* A metadata-only copy reads its data where the lower object was. */
 int copyup_keep_data(struct lam_stack *s, struct node *n)
 {
-	struct rdir *dir = NULL;
 	struct node_extra *x;
-	char *name = NULL;
+	struct rdir *dir;
+	int r = -ENOMEM;
 
 	(void)s;
 	mutex_lock(&n->lock);
 	x = node_extra(n);
-	if (x && n->parent && n->name) {
-		struct dir *pd = n->parent->dir;
-
-		for (unsigned i = 0; i < pd->n_lower && !dir; i++)
-			if (pd->lower[i]->layer == n->layer)
-				dir = rdir_ref(pd->lower[i]);
-		name = strdup(n->name);
-	}
-	if (dir && name) {
-		x->data_dir = dir;
-		x->data_name = name;
+	dir = lower_dir_of(n);
+	if (x && !dir)
+		r = -EAGAIN; /* a rename came between */
+	else if (x)
+		x->data_name = strdup(n->name);
+	if (x && x->data_name) {
+		x->data_dir = rdir_ref(dir);
 		n->flags |= NF_METACOPY;
+		r = 0;
 	}
 	mutex_unlock(&n->lock);
-	return dir && name ? 0 : -ENOMEM;
+	return r;
 }
 
 /* Copy the data into a metadata-only upper file, in place: the kernel's format knows no other way, and the
@@ -730,6 +806,7 @@ int copyup_name_locked(struct lam_stack *s, struct node *d, const char *name, st
 		r = index_write_nlink_lower(s, n, key, visible);
 	if (r == 0)
 		r = sys_link(s->index_fd, key, e->fd, name);
+	names_note(s);
 	if (r == 0)
 		r = index_write_nlink(s, s->index_fd, key, visible, st.stx_nlink + 1);
 	if (r == 0)

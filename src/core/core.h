@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/mutex.h"
+#include "base/numset.h"
 #include "format/format.h"
 #include "sys/sys.h"
 
@@ -43,9 +44,13 @@ struct fsys {
 	bool births;	       /* generations of lower objects are made from birth times */
 	bool needs_generation; /* a handle with generation 0 is not taken for any */
 	bool opaque_handles;   /* handles of a layout that is not known */
+	bool owns_fd;	       /* mount_fd is its own */
 	int handle_type;       /* of its handles; -1 if none */
 	uint8_t uuid[FH_UUID_LEN];
 	int mount_fd;		/* for open_by_handle_at; a layer's root, borrowed */
+	struct fsys *host;	/* met inside a layer of this one: a subvolume of it; or NULL */
+	uint64_t subvolume;	/* btrfs: which one */
+	struct numset inside;	/* numbers of lower files, once gathered; origins_lock */
 	struct inotable *table; /* numbers over 56 bits; NULL until one is met */
 };
 
@@ -98,7 +103,8 @@ struct rdir {
 	struct fdent *fde; /* RANK_FDCACHE */
 	_Atomic uint32_t refs;
 	uint16_t layer;
-	bool no_dot_wh;		/* a full listing saw no `.wh.` name */
+	bool no_dot_wh;	   /* a full listing saw no `.wh.` name */
+	bool true_numbers; /* on its layer's own filesystem: d_ino of what is in it is st_ino */
 	_Atomic uint8_t impure; /* 0 unknown, 1 no, 2 yes */
 };
 
@@ -125,6 +131,7 @@ int rdir_open(struct lam_stack *s, struct rdir *r, struct fdent **ret);
 
 struct lentry {
 	uint64_t hash; /* also the cookie; unique in its directory */
+	uint64_t ino;  /* as the topmost layer's directory tells it; 0: not known */
 	struct lentry *next;
 	uint32_t more;	/* 1 + index into the listing's chain of further positions */
 	uint16_t first; /* topmost position */
@@ -169,15 +176,26 @@ uint64_t listing_hash(const char *name, size_t len);
 
 /* ---- Nodes: node.c ---- */
 
+/* An array of a directory's lower parts, of N places, that is not the present one. */
+struct old_parts {
+	struct old_parts *next;
+	struct rdir **lower;
+	uint16_t n;
+};
+
 struct dir {
 	struct mutex lock; /* RANK_DIR: the names in the directory and all below */
 	struct rdir *_Atomic
-		upper;	     /* NULL until copied up; set under the parent's lock and node lock */
-	struct rdir **lower; /* topmost first; fixed */
-	uint16_t n_lower;
-	uint16_t lookups; /* without a listing so far */
-	bool never_pure;  /* upper part may hold whiteouts although nothing is below */
-	bool too_big;	  /* more names than a listing may have */
+		upper; /* NULL until copied up; set under the parent's lock and node lock */
+	/* Topmost first.  Fixed, but for watch_lower: then another array may take its place, under this lock and
+	 * the node's.  Who reads without them asks for the number first. */
+	struct rdir **_Atomic lower;
+	_Atomic uint16_t n_lower;
+	uint16_t n_spare;      /* references in the array after these */
+	struct old_parts *old; /* arrays that somebody may still be reading */
+	uint16_t lookups;      /* without a listing so far */
+	bool never_pure;       /* upper part may hold whiteouts although nothing is below */
+	bool too_big;	       /* more names than a listing may have */
 	struct listing *listing;
 	struct window *window; /* where it is too big for a listing */
 };
@@ -224,6 +242,7 @@ struct node {
 };
 
 #define NODE_SHARDS 64u
+#define NAME_STRIPES 256u
 
 struct node_shard {
 	struct mutex lock; /* RANK_TABLE */
@@ -247,14 +266,16 @@ struct lam_stack {
 	struct mutex fs_lock; /* RANK_LEAF: adding filesystems */
 	uint16_t n_data;      /* data-only layers: n_lower + 1 .. n_lower + n_data */
 	uint64_t work_ino;    /* of workdir */
-	bool one_fs;	      /* st_ino is the real number */
+	bool one_fs;	      /* all layers are on one: st_ino is the real number */
 
 	/* Settings, as resolved at open. */
 	bool has_upper, privileged, userxattr;
 	_Atomic bool read_only;
-	bool redirect_follow, redirect_on, index, nfs_export, metacopy, metacopy_read;
+	bool redirect_follow, redirect_on, index, nfs_export, metacopy, metacopy_read, xino_on;
 	bool read_dot_wh, write_dot_wh, watch_lower;
 	bool no_acl, no_xattr, static_nlink;
+	bool takeover; /* clients of an earlier process go on */
+	_Atomic unsigned left_orphans; /* of those that it left, at most so many are still there */
 	enum lam_fsync fsync;
 	bool ino32;
 	bool upper_tmpfile, upper_rename_wh, upper_exchange, upper_xattr, upper_char_wh,
@@ -275,16 +296,23 @@ struct lam_stack {
 	int own_fd;		 /* workdir/lamina */
 	int orphan_fd;		 /* workdir/lamina/orphans */
 	int links_fd;		 /* workdir/lamina/links */
+	int origins_fd;		 /* workdir/lamina/origins */
 	int lock_fd;		 /* held lock on workdir/lamina/lock */
 	_Atomic bool links_used; /* links_fd may have entries */
+
+	struct mutex record_lock;    /* RANK_LEAF: replacing and removing in origins_fd */
+	struct numset records_fresh; /* inodes with a record made since the start; record_lock */
+	_Atomic bool records_used;   /* origins_fd may have entries */
 
 	struct mutex work_lock; /* RANK_WORK: the shared whiteout */
 	char whiteout_name[32]; /* in work_fd; "" until made */
 	_Atomic uint64_t temp_counter;
 	bool whiteout_link; /* hard links of whiteouts work */
 
-	struct mutex rename_lock; /* RANK_RENAME */
-	struct mutex copyup_lock; /* RANK_LEAF: NF_COPYING */
+	struct mutex rename_lock;	       /* RANK_RENAME */
+	struct mutex name_locks[NAME_STRIPES]; /* RANK_NAMES, by id: names.c */
+	_Atomic uint64_t names_seq;	       /* changes of files with several names */
+	struct mutex copyup_lock;	       /* RANK_LEAF: NF_COPYING */
 	struct cond copyup_cond;
 
 	struct node_shard shards[NODE_SHARDS];
@@ -308,6 +336,11 @@ struct lam_stack {
 
 	struct uppermap *uppermap; /* made on the first cold need; origins_lock */
 	struct mutex origins_lock; /* RANK_MAP */
+	struct cond dirs_cond;
+	unsigned dirs_busy;    /* of upper's directories, how many are being looked up; origins_lock */
+	unsigned dirs_waiting; /* how many of these by threads that wait for others; origins_lock */
+	bool inside_known;	   /* the numbers in lower layers are gathered; origins_lock */
+	int64_t inside_since;	   /* ... at this time, in seconds */
 
 	_Atomic uint64_t stat_copyups, stat_copyup_bytes, stat_whiteouts, stat_orphans;
 	_Atomic uint64_t forgotten; /* nodes freed since memory was last given back */
@@ -371,8 +404,13 @@ int node_get_dir(struct lam_stack *s, uint64_t id, struct node **ret);
 
 /* fsys.c */
 struct fsys *fsys_by_dev(struct lam_stack *s, dev_t dev);
-struct fsys *fsys_add(struct lam_stack *s, int root_fd, const struct statx *st);
-struct fsys *fsys_by_uuid(struct lam_stack *s, const uint8_t uuid[FH_UUID_LEN]);
+/* The filesystem of FD, a directory with this status: a layer's root, or (HOST: the layer's filesystem) a
+ * subvolume met inside one. */
+struct fsys *fsys_add(struct lam_stack *s, int fd, const struct statx *st, struct fsys *host);
+/* The same for what may be known already; NULL if there are too many. */
+struct fsys *fsys_met(struct lam_stack *s, int fd, const struct statx *st, struct fsys *host);
+/* The filesystem that a stored handle is of, or NULL. */
+struct fsys *fsys_by_fh(struct lam_stack *s, const struct fh_view *v);
 void fsys_finish(struct lam_stack *s);
 void fsys_destroy(struct lam_stack *s);
 static inline dev_t statx_dev(const struct statx *st)
@@ -380,6 +418,8 @@ static inline dev_t statx_dev(const struct statx *st)
 	return ((dev_t)st->stx_dev_major << 32) | st->stx_dev_minor;
 }
 uint64_t id_make(struct lam_stack *s, struct fsys *fs, uint64_t ino, bool born_upper);
+/* Whether an id means the same object after a new start. */
+bool id_lasts(uint64_t id);
 /* The st_ino of an id. */
 uint64_t id_ino(const struct lam_stack *s, uint64_t id);
 /* The real inode number of an id, and its filesystem (NULL if there is none). */
@@ -432,6 +472,7 @@ struct found {
 	uint64_t origin_ino;
 	uint32_t origin_generation;
 	struct sys_handle origin_handle;
+	bool recorded; /* by a record: ORIGIN_GENERATION is the object's */
 	bool metacopy, protattr;
 	struct rdir *data_dir;
 	char *data_name, *data_path;
@@ -472,6 +513,9 @@ void dirlist_note_removed(struct lam_stack *s, struct node *d, const char *name,
 /* One pass over a real directory. */
 typedef int (*dirscan_fn)(void *ctx, const struct sys_dirent *de);
 int dirscan(int fd, dirscan_fn fn, void *ctx);
+/* The same without opening it again, for a real directory's cached descriptor: the lock of the directory
+ * that it is part of is held, so nobody else moves its position. */
+int dirscan_locked(int fd, dirscan_fn fn, void *ctx);
 /* 0 if the merged directory is empty, -ENOTEMPTY; *RET_WHITEOUTS: upper has whiteouts. Lock held. */
 int dirlist_check_empty(struct lam_stack *s, struct node *d, bool *ret_whiteouts);
 /* Remove whiteouts in a real directory that is out of sight. */
@@ -499,6 +543,8 @@ void window_note_added(struct lam_stack *s, struct dir *dir, const char *name);
 
 /* attr.c */
 void attr_from_statx(struct lam_stack *s, const struct statx *st, struct lam_attr *ret);
+/* What st_ino shows. */
+uint64_t attr_ino(struct lam_stack *s, struct node *n);
 int attr_of_node(struct lam_stack *s, struct node *n, const struct statx *st, struct lam_attr *ret);
 int attr_get(struct lam_stack *s, struct node *n, struct lam_attr *ret);
 /* Clear set-uid, set-gid and file capabilities of the file behind FD. */
@@ -538,6 +584,23 @@ int index_forget_dir(struct lam_stack *s, struct node *n, const char *key);
 int index_whiteout(struct lam_stack *s, const char *key);
 int index_node_key(struct lam_stack *s, struct node *n, char out[INDEX_NAME_MAX + 1]);
 
+/* record.c */
+int record_open(struct lam_stack *s);
+/* Whether an upper object of this type, no directory, cannot carry the attribute. */
+bool record_needed(const struct lam_stack *s, uint32_t type);
+/* Record what N is, for the upper copy NAME in DIRFD that is to get its names.  TEXT gets the record, "" where
+ * none is needed or possible. */
+int record_store(struct lam_stack *s, const struct node *n, int dirfd, const char *name,
+		 const struct statx *st, char text[ORIGIN_RECORD_LEN + 1]);
+/* The record of an upper object, if it has one that is its own. */
+bool record_load(struct lam_stack *s, int dirfd, const char *name, const struct statx *st,
+		 struct origin_record *ret);
+/* Before the last name goes: the record of N's upper inode, or "".  After it: to be dropped. */
+void record_peek(struct lam_stack *s, const struct node *n, char text[ORIGIN_RECORD_LEN + 1]);
+void record_drop(struct lam_stack *s, uint64_t ino, const char *text);
+/* Drop the records of numbers that are not in upper. */
+void record_sweep(struct lam_stack *s, bool (*in_upper)(void *ctx, uint64_t ino), void *ctx);
+
 /* work.c */
 int work_open(struct lam_stack *s, const struct lam_config *config);
 void work_close(struct lam_stack *s);
@@ -559,9 +622,34 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 		bool leave_whiteout);
 void work_orphan_name(uint64_t id, char out[32]);
 int work_orphan_drop(struct lam_stack *s, struct node *n);
+void work_left_orphan_drop(struct lam_stack *s, uint64_t id);
 /* Remove a temporary file or directory with what is in it. */
 void work_discard(struct lam_stack *s, const char *name, bool dir);
 bool stack_in_use(struct lam_stack *s, uint64_t id);
+
+/* names.c: one change at a time of the names of one file */
+struct names_lock {
+	struct mutex *first, *second; /* NULL: not taken */
+};
+/* Hold the names of A and B, which may be NULL or directories (of which nothing is held).  The caller
+ * holds the directories of the names that it is about to change. */
+struct names_lock names_lock(struct lam_stack *s, const struct node *a, const struct node *b);
+void names_unlock(struct names_lock *lock);
+/* What was seen of a file's names after names_seen() is still true under its lock if names_changed()
+ * says so. */
+static inline uint64_t names_seen(struct lam_stack *s)
+{
+	return atomic_load(&s->names_seq);
+}
+static inline bool names_changed(struct lam_stack *s, uint64_t seen)
+{
+	return atomic_load(&s->names_seq) != seen;
+}
+/* Before the lock is given back: the number of a file's names, or where they are, has changed. */
+static inline void names_note(struct lam_stack *s)
+{
+	atomic_fetch_add(&s->names_seq, 1);
+}
 
 /* create.c */
 struct newobj {
@@ -583,6 +671,7 @@ struct drop {
 	uint32_t names;		      /* visible ones before; not for directories */
 	uint32_t upper_nlink;	      /* of an indexed inode whose name is only below; else 0 */
 	char key[INDEX_NAME_MAX + 1]; /* of the index, where it has to be told; "" otherwise */
+	char record[ORIGIN_RECORD_LEN + 1]; /* of its origin, if it has one */
 };
 int drop_begin(struct lam_stack *s, struct node *d, const char *name, const struct found *f,
 	       struct node *n, struct drop *ret);
@@ -590,8 +679,13 @@ int drop_begin(struct lam_stack *s, struct node *d, const char *name, const stru
 int drop_keep_way(struct lam_stack *s, struct node *d, const char *name, struct drop *w);
 /* After the name is gone. */
 int drop_end(struct lam_stack *s, struct drop *w);
-/* Put a clean opaque directory in place of an empty one that has whiteouts in it or is in use. */
-int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, struct drop *w);
+/* When no lock is held any more: what was kept for a user that has meanwhile let it go. */
+void drop_unused(struct lam_stack *s, struct node *n);
+/* Put a clean opaque directory, which is like the other otherwise, in place of an empty one that has whiteouts
+ * in it or is in use; that one goes to the work directory as TEMP.  Then one of the others. */
+int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
+void remove_clear_undo(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
+void remove_clear_done(struct lam_stack *s, const char *temp, struct drop *w);
 
 /* rename.c */
 /* The redirect that N needs: relative for another name in the same directory, else absolute.
@@ -626,19 +720,44 @@ int resolve_id(struct lam_stack *s, uint64_t id, struct node **ret);
 /* Find a name for a node that is known by handle only.  -ESTALE if it has none. */
 int resolve_connect(struct lam_stack *s, struct node *n);
 
+/* inside.c */
+/* The directory that a walk is in. */
+struct walked {
+	int fd;
+	uint64_t ino;
+	struct fsys *fs; /* NULL: there are too many */
+	uint8_t type;	 /* DT_* of the name that is looked at */
+};
+/* DE: a name in it, or NULL when a directory (not the layer's root) is entered. */
+typedef int (*walk_fn)(void *ctx, const struct walked *at, const struct sys_dirent *de);
+/* Every name of a layer, directory by directory; needs decodable handles.  Ends when FN does not return 0, and
+ * returns that.  RET_PARTIAL, if not NULL, is set where a directory could not be entered. */
+int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx, bool *ret_partial);
+/* The path of a real object below the root of LAYER, from the kernel's own knowledge of where FD is. */
+int path_below(struct lam_stack *s, int fd, uint16_t layer, char **ret);
+/* Whether a layer lies on FS, or FS is a subvolume that may be inside it. */
+bool layer_has_fs(const struct lam_stack *s, uint16_t layer, const struct fsys *fs);
+/* Whether a file that was found by its number is in a lower layer: 1, 0 or -errno. */
+int inside_lower(struct lam_stack *s, uint64_t id, struct fsys *fs, uint64_t ino,
+		 const struct sys_handle *h);
+
 /* uppermap.c */
-typedef int (*walk_fn)(void *ctx, int dirfd, const struct sys_dirent *de);
-/* Every name of a layer, directory by directory; needs decodable handles. */
-int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx);
-/* Whether upper has an inode with this number: 1, 0 or -errno. */
-int uppermap_has(struct lam_stack *s, uint64_t ino, uint32_t *ret_generation);
-/* The upper inode that came from ID: 1, 0 or -errno. */
-int uppermap_origin(struct lam_stack *s, uint64_t id, uint64_t *ret_ino, uint32_t *ret_generation);
+/* Whether upper has this inode: 1, 0 or -errno. */
+int uppermap_has(struct lam_stack *s, struct fsys *fs, uint64_t ino, uint32_t *ret_generation);
+/* The upper inode that came from ID, as the id that it has as born in upper: 1, 0 or -errno. */
+int uppermap_origin(struct lam_stack *s, uint64_t id, uint64_t *ret_upper,
+		    uint32_t *ret_generation);
 /* A directory of upper whose identity the map does not know yet; false: there is none (left). */
 bool uppermap_next_dir(struct lam_stack *s, struct sys_handle *ret);
-int uppermap_lower_generation(struct lam_stack *s, uint64_t ino, uint32_t *ret);
+/* It was looked up, and noted if it is there. */
+void uppermap_dir_done(struct lam_stack *s);
+/* Wait for those that other threads are looking up; OWN are this thread's. */
+void uppermap_await_dirs(struct lam_stack *s, unsigned own);
+int uppermap_lower_generation(struct lam_stack *s, uint64_t id, uint32_t *ret);
 /* N is in upper from now on. */
 void uppermap_note(struct lam_stack *s, const struct node *n, uint64_t ino, uint32_t generation);
+/* N's upper inode is removed. */
+void uppermap_gone(struct lam_stack *s, const struct node *n);
 void uppermap_destroy(struct lam_stack *s);
 
 /* A node held for the length of a scope. */

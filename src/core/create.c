@@ -171,8 +171,10 @@ static int create_here(struct creation *c)
 		return r;
 	if (!S_ISDIR(c->o->mode))
 		return c->f.upper_dot_wh ? work_unwhiteout(s, c->dir->fd, c->name, true) : 0;
-	/* Nothing is below now; that it stays so when lower layers change is worth a mark. */
-	if (c->d->dir->n_lower || c->f.upper_dot_wh) {
+	/* Nothing is below now; that it stays so when lower layers change is worth a mark.  As in the
+	 * kernel's overlayfs lower layers may change between mounts where no newer feature is on. */
+	if ((c->d->dir->n_lower && (s->index || s->redirect_on || s->metacopy || s->xino_on)) ||
+	    c->f.upper_dot_wh) {
 		r = ovl_set(s, c->dir->fd, c->name, "opaque", "y", 1);
 		if (c->f.upper_dot_wh && r == 0)
 			r = work_unwhiteout(s, c->dir->fd, c->name, true);

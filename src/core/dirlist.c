@@ -12,19 +12,15 @@
 #define LOOKUPS_BEFORE_LISTING 4u
 #define SCAN_BUFFER 32768u
 
-int dirscan(int fd, dirscan_fn fn, void *ctx)
+/* From where FD stands to the end. */
+static int scan(int fd, dirscan_fn fn, void *ctx)
 {
 	CLEANUP_FREE char *buf = malloc(SCAN_BUFFER);
-	CLEANUP_CLOSE int own = -1;
 	ssize_t n;
 
 	if (!buf)
 		return -ENOMEM;
-	/* A position of our own: others may read the cached descriptor at the same time. */
-	own = sys_openat(fd, ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	if (own < 0)
-		return own;
-	while ((n = sys_getdents(own, buf, SCAN_BUFFER)) > 0) {
+	while ((n = sys_getdents(fd, buf, SCAN_BUFFER)) > 0) {
 		for (ssize_t pos = 0; pos < n;) {
 			const struct sys_dirent *de = (const void *)(buf + pos);
 			int r;
@@ -43,6 +39,22 @@ int dirscan(int fd, dirscan_fn fn, void *ctx)
 	return (int)n;
 }
 
+int dirscan(int fd, dirscan_fn fn, void *ctx)
+{
+	/* A position of our own: others may read the cached descriptor at the same time. */
+	CLEANUP_CLOSE int own = sys_openat(fd, ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+
+	return own < 0 ? own : scan(own, fn, ctx);
+}
+
+int dirscan_locked(int fd, dirscan_fn fn, void *ctx)
+{
+	int64_t at = sys_lseek(fd, 0, SEEK_SET);
+
+	/* One that may be searched and not read is open by O_PATH: reading says why not. */
+	return at < 0 ? dirscan(fd, fn, ctx) : scan(fd, fn, ctx);
+}
+
 struct build {
 	struct lam_stack *s;
 	struct listing *l;
@@ -52,8 +64,11 @@ struct build {
 	bool saw_dot_wh;
 };
 
-static int add_name(struct build *b, const char *name, size_t len, uint8_t type)
+static int add_name(struct build *b, const struct sys_dirent *de)
 {
+	const char *name = de->name;
+	size_t len = strlen(name);
+	uint8_t type = de->type;
 	bool is_new;
 	struct lentry *e;
 
@@ -71,6 +86,7 @@ static int add_name(struct build *b, const char *name, size_t len, uint8_t type)
 		return -ENOMEM;
 	if (is_new) {
 		e->first = b->pos;
+		e->ino = de->ino;
 		e->type = type;
 		e->flags = b->pos ? LE_BELOW : LE_UPPER;
 		if (type != DT_DIR)
@@ -102,7 +118,7 @@ static int build_name(void *ctx, const struct sys_dirent *de)
 		b->saw_dot_wh = true;
 		return 0;
 	}
-	return add_name(b, de->name, strlen(de->name), de->type);
+	return add_name(b, de);
 }
 
 /* The second pass of a layer that has `.wh.` names: they hide what the layers below have. */
@@ -135,9 +151,9 @@ static int build_layer(struct build *b, struct rdir *r)
 		return res;
 	b->layer = r->layer;
 	b->saw_dot_wh = false;
-	res = dirscan(b->dir->fd, build_name, b);
+	res = dirscan_locked(b->dir->fd, build_name, b);
 	if (res == 0 && b->saw_dot_wh)
-		res = dirscan(b->dir->fd, build_dot_wh, b);
+		res = dirscan_locked(b->dir->fd, build_dot_wh, b);
 	if (res == 0 && !b->saw_dot_wh && !b->s->watch_lower &&
 	    (r->layer != LAYER_UPPER || !b->s->write_dot_wh))
 		r->no_dot_wh = true;
@@ -297,8 +313,10 @@ void dirlist_note_upper(struct lam_stack *s, struct node *d, const char *name, u
 	e = change_add(s, d, name);
 	if (!e)
 		return;
-	if (e->first != 0 && !(e->flags & (LE_WHITEOUT | LE_STOP)) && S_ISDIR(mode) && !stop) {
-		/* A lower directory gets an upper part: positions below stay. */
+	if (e->first != 0 && e->type == DT_DIR && !(e->flags & LE_WHITEOUT) && S_ISDIR(mode) &&
+	    !stop) {
+		/* A lower directory gets an upper part: positions below stay, those above something
+		 * that is covered too. */
 		uint32_t more = e->more;
 		uint16_t pos = e->first;
 
@@ -312,6 +330,7 @@ void dirlist_note_upper(struct lam_stack *s, struct node *d, const char *name, u
 		e->more = 0;
 	}
 	e->first = 0;
+	e->ino = 0;
 	e->type = (uint8_t)((mode & S_IFMT) >> 12);
 	e->flags = (uint8_t)((e->flags & LE_BELOW) | LE_UPPER);
 	if (!S_ISDIR(mode) || stop)
@@ -403,7 +422,7 @@ static int check_lower_scan(struct lam_stack *s, struct node *d)
 		r = rdir_open(s, d->dir->lower[i], &e);
 		if (r < 0)
 			break;
-		r = dirscan(e->fd, check_visible_name, &c);
+		r = dirscan_locked(e->fd, check_visible_name, &c);
 		fdcache_put(&s->fds, e);
 	}
 	return r;
@@ -444,7 +463,7 @@ int dirlist_check_empty(struct lam_stack *s, struct node *d, bool *ret_whiteouts
 		if (r < 0)
 			return r;
 		c.fd = e->fd;
-		r = dirscan(e->fd, check_upper_name, &c);
+		r = dirscan_locked(e->fd, check_upper_name, &c);
 		fdcache_put(&s->fds, e);
 		if (r < 0)
 			return r;

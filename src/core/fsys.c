@@ -103,34 +103,50 @@ uint64_t id_make(struct lam_stack *s, struct fsys *fs, uint64_t ino, bool born_u
 	return (born_upper ? ID_BORN_UPPER : 0) | (uint64_t)fs->index << ID_FS_SHIFT | low;
 }
 
+static struct fsys *subvolume_by_index(struct lam_stack *s, unsigned index);
+
+static struct fsys *by_index(struct lam_stack *s, unsigned index)
+{
+	unsigned n = atomic_load_explicit(&s->n_filesystems, memory_order_acquire);
+
+	for (unsigned i = 0; i < n; i++)
+		if (s->filesystems[i].index == index)
+			return &s->filesystems[i];
+	return NULL;
+}
+
 uint64_t id_real_ino(struct lam_stack *s, uint64_t id, struct fsys **ret_fs)
 {
-	unsigned index = (unsigned)(id >> ID_FS_SHIFT) & MAX_FILESYSTEMS, n = s->n_filesystems;
+	unsigned index = (unsigned)(id >> ID_FS_SHIFT) & MAX_FILESYSTEMS;
 	uint64_t low = id & ID_INO_MASK;
+	struct fsys *fs;
 
 	*ret_fs = NULL;
 	if (id >> 63)
 		return 0;
-	for (unsigned i = 0; i < n; i++) {
-		struct fsys *fs = &s->filesystems[i];
+	fs = by_index(s, index);
+	if (!fs)
+		fs = subvolume_by_index(s, index);
+	if (!fs)
+		return 0;
+	if (low & TABLE_BIT) {
+		uint64_t slot = low & (TABLE_BIT - 1);
 
-		if (fs->index != index)
-			continue;
-		if (low & TABLE_BIT) {
-			uint64_t slot = low & (TABLE_BIT - 1);
-
-			if (!fs->table)
-				return 0;
-			mutex_lock(&fs->table->lock);
-			low = slot < fs->table->count ? fs->table->numbers[slot] : 0;
-			mutex_unlock(&fs->table->lock);
-			if (!low)
-				return 0;
-		}
-		*ret_fs = fs;
-		return low;
+		if (!fs->table)
+			return 0;
+		mutex_lock(&fs->table->lock);
+		low = slot < fs->table->count ? fs->table->numbers[slot] : 0;
+		mutex_unlock(&fs->table->lock);
+		if (!low)
+			return 0;
 	}
-	return 0;
+	*ret_fs = fs;
+	return low;
+}
+
+bool id_lasts(uint64_t id)
+{
+	return !(id & TABLE_BIT);
 }
 
 uint64_t id_ino(const struct lam_stack *s, uint64_t id)
@@ -139,7 +155,17 @@ uint64_t id_ino(const struct lam_stack *s, uint64_t id)
 
 	if (id == LAM_ROOT_ID)
 		id = s->root_ino_id;
-	ino = s->one_fs ? id & ID_INO_MASK : id & ~ID_BORN_UPPER;
+	ino = id & ~ID_BORN_UPPER;
+	if (s->one_fs) {
+		/* Filesystems met inside the layers since (subvolumes) have numbers of their own, which may be
+		 * the same: they keep their index, of which 0 is not to be told from none. */
+		unsigned index = (unsigned)(ino >> ID_FS_SHIFT);
+
+		if (index == s->filesystems[0].index)
+			ino &= ID_INO_MASK;
+		else if (index == 0)
+			ino |= (uint64_t)MAX_FILESYSTEMS << ID_FS_SHIFT;
+	}
 	if (s->ino32 && ino > UINT32_MAX)
 		ino = (uint32_t)(hash_u64(ino) >> 32) | 0x80000000u;
 	return ino;
@@ -152,19 +178,6 @@ struct fsys *fsys_by_dev(struct lam_stack *s, dev_t dev)
 	for (unsigned i = 0; i < n; i++)
 		if (s->filesystems[i].dev == dev)
 			return &s->filesystems[i];
-	return NULL;
-}
-
-struct fsys *fsys_by_uuid(struct lam_stack *s, const uint8_t uuid[FH_UUID_LEN])
-{
-	unsigned n = atomic_load_explicit(&s->n_filesystems, memory_order_acquire);
-
-	for (unsigned i = 0; i < n; i++) {
-		struct fsys *fs = &s->filesystems[i];
-
-		if (fs->uuid_unique && !memcmp(fs->uuid, uuid, FH_UUID_LEN))
-			return fs;
-	}
 	return NULL;
 }
 
@@ -185,6 +198,9 @@ static bool known_layout(uint64_t f_type)
 }
 
 #define XFS_HANDLE 0x81
+#define BTRFS_HANDLE 0x4d /* number of the inode, of the subvolume, generation */
+#define BTRFS_HANDLE_LEN 20u
+#define SUBVOLUME_ROOT 256u /* the number of its root */
 
 /* Whether xfs tells the generation of an inode by number, which only root may ask. */
 static bool xfs_tells(int root_fd, const struct sys_handle *h)
@@ -206,6 +222,8 @@ static void probe_handles(struct fsys *fs, int root_fd)
 		return;
 	fs->handle_type = h.type;
 	fs->can_encode = true;
+	if (h.type == BTRFS_HANDLE && h.len >= BTRFS_HANDLE_LEN)
+		memcpy(&fs->subvolume, h.fid + 8, sizeof(fs->subvolume));
 	fd = sys_open_by_handle(root_fd, &h, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return;
@@ -266,7 +284,6 @@ static uint8_t index_for_key(struct lam_stack *s, const char *key)
 static void make_key(const struct fsys *fs, int root_fd, char out[128])
 {
 	static const char hex[] = "0123456789abcdef";
-	struct sys_handle h;
 	struct statfs sf;
 	size_t pos = 0;
 
@@ -275,20 +292,16 @@ static void make_key(const struct fsys *fs, int root_fd, char out[128])
 		out[pos++] = hex[fs->uuid[i] & 15];
 	}
 	/* The subvolumes of a btrfs have one UUID and the same inode numbers. */
-	if (fs->has_uuid && fs->handle_type == 0x4d && !sys_name_to_handle(root_fd, "", &h, NULL) &&
-	    h.len >= 16) {
-		uint64_t root;
-
-		memcpy(&root, h.fid + 8, sizeof(root));
-		pos += (size_t)snprintf(out + pos, 128 - pos, ":%llu", (unsigned long long)root);
-	}
+	if (fs->has_uuid && fs->subvolume)
+		pos += (size_t)snprintf(out + pos, 128 - pos, ":%llu",
+					(unsigned long long)fs->subvolume);
 	if (!fs->has_uuid && !sys_statfs(root_fd, &sf))
 		pos += (size_t)snprintf(out + pos, 128 - pos, "type:%lx:%x%08x", (long)sf.f_type,
 					(unsigned)sf.f_fsid.__val[0], (unsigned)sf.f_fsid.__val[1]);
 	out[pos] = '\0';
 }
 
-struct fsys *fsys_add(struct lam_stack *s, int root_fd, const struct statx *st)
+struct fsys *fsys_add(struct lam_stack *s, int fd, const struct statx *st, struct fsys *host)
 {
 	struct mutex *guard MUTEX_GUARD = mutex_guard(&s->fs_lock);
 	struct fsys *fs = fsys_by_dev(s, statx_dev(st));
@@ -302,19 +315,42 @@ struct fsys *fsys_add(struct lam_stack *s, int root_fd, const struct statx *st)
 	fs = &s->filesystems[s->n_filesystems];
 	memset(fs, 0, sizeof(*fs));
 	fs->dev = statx_dev(st);
-	fs->mount_fd = root_fd;
-	fs->has_uuid = sys_fs_uuid(root_fd, fs->uuid) == 0;
-	if (!sys_statfs(root_fd, &sf)) {
+	fs->mount_fd = fd;
+	if (host) { /* for as long as the stack; nobody else keeps this one */
+		fs->mount_fd = sys_dup(fd);
+		if (fs->mount_fd < 0)
+			return NULL;
+		fs->owns_fd = true;
+	}
+	fs->has_uuid = sys_fs_uuid(fd, fs->uuid) == 0;
+	if (!sys_statfs(fd, &sf)) {
 		fs->tmpfs = sf.f_type == TMPFS_TYPE;
 		fs->opaque_handles = !known_layout((uint64_t)sf.f_type);
 	}
 	fs->table = inotable_new();
-	probe_handles(fs, root_fd);
+	probe_handles(fs, fd);
+	if (host && fs->subvolume && host->subvolume &&
+	    !memcmp(fs->uuid, host->uuid, FH_UUID_LEN)) {
+		fs->host = host;
+		fs->uuid_unique = host->uuid_unique;
+	}
 	fs->births = fs->can_decode && !fs->opaque_handles && st->stx_mask & STATX_BTIME;
-	make_key(fs, root_fd, key);
+	make_key(fs, fd, key);
 	fs->index = index_for_key(s, key);
 	atomic_fetch_add_explicit(&s->n_filesystems, 1, memory_order_release);
 	return fs;
+}
+
+struct fsys *fsys_met(struct lam_stack *s, int fd, const struct statx *st, struct fsys *host)
+{
+	struct fsys *fs = fsys_by_dev(s, statx_dev(st));
+
+	return fs ? fs : fsys_add(s, fd, st, host);
+}
+
+static bool same_kind(const struct fsys *a, const uint8_t uuid[FH_UUID_LEN], uint64_t subvolume)
+{
+	return a->subvolume == subvolume && !memcmp(a->uuid, uuid, FH_UUID_LEN);
 }
 
 void fsys_finish(struct lam_stack *s)
@@ -328,17 +364,133 @@ void fsys_finish(struct lam_stack *s)
 		a->uuid_unique = a->can_encode;
 		for (unsigned j = 0; j < n; j++)
 			if (j != i && s->filesystems[j].can_encode &&
-			    !memcmp(a->uuid, s->filesystems[j].uuid, FH_UUID_LEN))
+			    same_kind(&s->filesystems[j], a->uuid, a->subvolume))
 				a->uuid_unique = false;
 	}
 	s->one_fs = n == 1;
 }
 
+/* ---- Subvolumes that no lookup has come to yet ---- */
+
+/* Open the root of a subvolume of A; it counts only where it lies in a layer. */
+static struct fsys *open_subvolume(struct lam_stack *s, const struct fsys *a, uint64_t subvolume)
+{
+	struct sys_handle h = { .type = BTRFS_HANDLE, .len = BTRFS_HANDLE_LEN };
+	const uint64_t root = SUBVOLUME_ROOT;
+
+	memcpy(h.fid, &root, sizeof(root));
+	memcpy(h.fid + 8, &subvolume, sizeof(subvolume));
+	for (uint16_t i = s->has_upper ? 0 : 1; i <= s->n_lower; i++) {
+		CLEANUP_CLOSE int fd = -1;
+		CLEANUP_FREE char *path = NULL;
+		struct statx st;
+
+		if (!layer_has_fs(s, i, a))
+			continue;
+		fd = sys_open_by_handle(s->layers[i].fd, &h, O_RDONLY | O_DIRECTORY);
+		if (fd >= 0 && path_below(s, fd, i, &path) == 0 && *path &&
+		    sys_statx(fd, "", &st) == 0)
+			return fsys_met(s, fd, &st, s->layers[i].fs);
+	}
+	return NULL;
+}
+
+static struct fsys *find_subvolume(struct lam_stack *s, const uint8_t uuid[FH_UUID_LEN],
+				   uint64_t subvolume)
+{
+	unsigned n = atomic_load_explicit(&s->n_filesystems, memory_order_acquire);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct fsys *a = &s->filesystems[i];
+
+		if (a->subvolume && !a->host && a->can_decode_dirs &&
+		    !memcmp(a->uuid, uuid, FH_UUID_LEN)) {
+			struct fsys *fs = open_subvolume(s, a, subvolume);
+
+			if (fs)
+				return fs;
+		}
+	}
+	return NULL;
+}
+
+struct fsys *fsys_by_fh(struct lam_stack *s, const struct fh_view *v)
+{
+	unsigned n = atomic_load_explicit(&s->n_filesystems, memory_order_acquire);
+	uint64_t subvolume = 0;
+
+	if (v->type == BTRFS_HANDLE && v->fid_len >= BTRFS_HANDLE_LEN)
+		memcpy(&subvolume, v->fid + 8, sizeof(subvolume));
+	for (unsigned i = 0; i < n; i++) {
+		struct fsys *fs = &s->filesystems[i];
+
+		if (fs->uuid_unique && same_kind(fs, v->uuid, subvolume))
+			return fs;
+	}
+	return subvolume ? find_subvolume(s, v->uuid, subvolume) : NULL;
+}
+
+static int hex_digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The UUID and subvolume of a key that make_key() made for one. */
+static bool parse_key(const char *key, uint8_t uuid[FH_UUID_LEN], uint64_t *ret_subvolume)
+{
+	char *end;
+
+	for (unsigned i = 0; i < FH_UUID_LEN; i++) {
+		int high = hex_digit(key[2 * i]), low = high < 0 ? -1 : hex_digit(key[2 * i + 1]);
+
+		if (low < 0)
+			return false;
+		uuid[i] = (uint8_t)(high << 4 | low);
+	}
+	key += 2 * FH_UUID_LEN;
+	if (*key++ != ':')
+		return false;
+	*ret_subvolume = strtoull(key, &end, 10);
+	return *end == '\0' && *ret_subvolume;
+}
+
+/* What an earlier mount wrote down under this index, if it is a subvolume in a layer. */
+static struct fsys *subvolume_by_index(struct lam_stack *s, unsigned index)
+{
+	char buf[8192], *line, *save = NULL;
+	CLEANUP_CLOSE int fd = -1;
+	ssize_t n;
+
+	if (s->own_fd < 0)
+		return NULL;
+	fd = sys_openat(s->own_fd, "filesystems", O_RDONLY | O_NOFOLLOW, 0);
+	n = fd < 0 ? fd : sys_pread(fd, buf, sizeof(buf) - 1, 0);
+	if (n <= 0)
+		return NULL;
+	buf[n] = '\0';
+	for (line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		uint8_t uuid[FH_UUID_LEN];
+		uint64_t subvolume;
+		char *end;
+
+		if (strtoul(line, &end, 10) != index || *end != ' ' ||
+		    !parse_key(end + 1, uuid, &subvolume))
+			continue;
+		/* The first of a name is the one that counts: index_for_key() */
+		return find_subvolume(s, uuid, subvolume);
+	}
+	return NULL;
+}
+
 void fsys_destroy(struct lam_stack *s)
 {
 	for (unsigned i = 0; i < s->n_filesystems; i++) {
-		struct inotable *t = s->filesystems[i].table;
+		struct fsys *fs = &s->filesystems[i];
+		struct inotable *t = fs->table;
 
+		numset_clear(&fs->inside);
+		if (fs->owns_fd)
+			sys_close(fs->mount_fd);
 		if (!t)
 			continue;
 		free(t->numbers);

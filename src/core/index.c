@@ -81,7 +81,7 @@ static int origin_nlink(struct lam_stack *s, const char *key, uint32_t *ret)
 
 	if (index_name_decode(key, &fh) < 0 || fh_decode(fh.bytes, fh.len, &v) < 0)
 		return -EINVAL;
-	fs = fsys_by_uuid(s, v.uuid);
+	fs = fsys_by_fh(s, &v);
 	if (!fs || v.fid_len > sizeof(h.fid))
 		return -ENODATA;
 	h.type = v.type;

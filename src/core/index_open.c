@@ -53,7 +53,7 @@ static int origin_alive(struct lam_stack *s, const struct fh *fh)
 
 	if (fh_decode(fh->bytes, fh->len, &v) < 0)
 		return 0;
-	fs = fsys_by_uuid(s, v.uuid);
+	fs = fsys_by_fh(s, &v);
 	if (!fs || !fs->can_decode || v.fid_len > sizeof(h.fid))
 		return 1; /* cannot be told: left alone */
 	h.type = v.type;
@@ -201,7 +201,8 @@ int index_open(struct lam_stack *s)
 	r = bind(s);
 	if (r == 0)
 		r = bind_root(s);
-	if (r == 0)
+	/* What looks left over may be what clients of the process before still have open. */
+	if (r == 0 && !s->takeover)
 		r = dirscan(s->index_fd, scan_entry, &sc);
 	if (r == 0)
 		r = dirscan(s->links_fd, check_links, s);

@@ -14,15 +14,21 @@ static int link_inode(struct lam_stack *s, struct node *n, int dirfd, const char
 
 	if (fd < 0)
 		return fd;
-	if (!whiteout)
-		return sys_link_fd(fd, dirfd, name);
-	work_temp_name(s, temp);
-	r = sys_link_fd(fd, s->work_fd, temp);
-	if (r < 0)
-		return r;
-	r = sys_rename(s->work_fd, temp, dirfd, name, 0);
-	if (r < 0)
-		(void)sys_unlink(s->work_fd, temp);
+	if (!whiteout) {
+		r = sys_link_fd(fd, dirfd, name);
+	} else {
+		work_temp_name(s, temp);
+		r = sys_link_fd(fd, s->work_fd, temp);
+		if (r < 0)
+			return r;
+		r = sys_rename(s->work_fd, temp, dirfd, name, 0);
+		if (r < 0)
+			(void)sys_unlink(s->work_fd, temp);
+	}
+	if (r ==
+	    0) /* a walk of upper may have been here already, and come late to the other name */
+		uppermap_note(s, n, n->real_ino,
+			      fsys_generation(s, s->layers[LAYER_UPPER].fs, fd, "", NULL));
 	return r;
 }
 
@@ -35,7 +41,7 @@ static int link_locked(struct lam_stack *s, struct node *n, struct node *d, cons
 	bool orphan = n->flags & NF_ORPHAN;
 	int r;
 
-	if (d->flags & NF_DEAD)
+	if (d->flags & NF_DEAD || (n->flags & NF_DEAD && !orphan))
 		return -ENOENT;
 	r = lookup_locked(s, d, name, &f);
 	if (r == 0 && f.type)
@@ -82,6 +88,7 @@ int lam_link(struct lam_stack *s, const struct lam_call *call, uint64_t id, uint
 {
 	HELD(n, s);
 	HELD(d, s);
+	struct names_lock names;
 	int r = node_get(s, id, &n.n);
 
 	if (r == 0)
@@ -115,7 +122,10 @@ int lam_link(struct lam_stack *s, const struct lam_call *call, uint64_t id, uint
 			return r;
 	}
 	mutex_lock(&d.n->dir->lock);
+	names = names_lock(s, n.n, NULL);
 	r = link_locked(s, n.n, d.n, name, ret);
+	names_note(s);
+	names_unlock(&names);
 	mutex_unlock(&d.n->dir->lock);
 	return r;
 }

@@ -238,6 +238,8 @@ static int take_dir(struct walk *w, struct rdir *parent, int parent_fd, const ch
 		return res;
 	}
 	atomic_store(&r->impure, impure ? 2 : r->layer == w->s->n_lower ? 0 : 1);
+	r->true_numbers = statx_dev(st) == w->s->layers[r->layer].fs->dev &&
+			  !w->s->layers[r->layer].fs->opaque_handles;
 	if (!f->type) {
 		f->type = S_IFDIR;
 		f->layer = parent->layer;
@@ -292,7 +294,7 @@ int lookup_origin(struct lam_stack *s, const struct fh *fh, struct found *f)
 
 	if (r < 0)
 		return -ENODATA;
-	fs = fsys_by_uuid(s, v.uuid);
+	fs = fsys_by_fh(s, &v);
 	if (!fs || v.path_upper || v.type != fs->handle_type ||
 	    v.fid_len > sizeof(f->origin_handle.fid))
 		return -ENODATA;
@@ -373,6 +375,25 @@ static int take_upper_origin(struct walk *w, int dirfd, const char *name,
 	return 0;
 }
 
+/* What a record says in place of the attribute. */
+static void take_record(struct walk *w, int dirfd, const char *name)
+{
+	struct found *f = w->f;
+	struct origin_record rec;
+	struct fsys *fs;
+	uint64_t ino;
+
+	if (!record_load(w->s, dirfd, name, &f->st, &rec))
+		return;
+	ino = id_real_ino(w->s, rec.id, &fs);
+	if (!fs || !ino)
+		return;
+	f->origin_fs = fs;
+	f->origin_ino = ino;
+	f->origin_generation = rec.generation;
+	f->origin_known = f->recorded = true;
+}
+
 static int set_data(struct walk *w, struct rdir *parent, const char *name)
 {
 	w->f->data_name = strdup(name);
@@ -418,6 +439,8 @@ static int take_file(struct walk *w, struct rdir *parent, int dirfd, const char 
 			if (r < 0)
 				return r;
 		}
+		if (upper && !f->origin_known && (x.origin || record_needed(s, f->type)))
+			take_record(w, dirfd, name);
 		f->metacopy = x.metacopy && S_ISREG(st->stx_mode);
 		if (!f->metacopy) {
 			w->stop = true;
@@ -616,6 +639,35 @@ static int finish_data(struct walk *w, const char *name)
 	return -EIO;
 }
 
+/* Where the data is of what the index has for the lower file NAME of AT: its own, or, behind metadata only,
+ * that of the lower file. */
+static int take_index_data(struct walk *w, const char *key, struct rdir *at, const char *name)
+{
+	struct lam_stack *s = w->s;
+	struct found *f = w->f;
+	struct ovl_xattrs x;
+	int r;
+
+	if (!S_ISREG(f->type))
+		return 0;
+	r = ovl_scan(s, LAYER_UPPER, s->index_fd, key, &x);
+	if (r < 0)
+		return r;
+	f->protattr = x.protattr;
+	if (!x.metacopy) {
+		f->metacopy = false;
+		return 0;
+	}
+	if (!s->metacopy_read) {
+		log_warning("refusing to follow the metacopy file %s (metacopy=off)", QUOTE(name));
+		return -EPERM;
+	}
+	if (f->metacopy) /* the lower one has none either, and what it leads to is known */
+		return 0;
+	f->metacopy = true;
+	return set_data(w, at, name);
+}
+
 /* A lower object without an upper one of this name: the index may know an upper inode. */
 static int finish_index(struct walk *w, const char *name)
 {
@@ -648,6 +700,9 @@ static int finish_index(struct walk *w, const char *name)
 		return r < 0 ? r : links_adjust_load(s, key, &f->nlink_adjust);
 	if ((st.stx_mode & S_IFMT) != f->type)
 		return 0; /* a whiteout over something that is there again, or junk */
+	r = take_index_data(w, key, at, name);
+	if (r < 0)
+		return r;
 	f->index_name = strdup(key);
 	if (!f->index_name)
 		return -ENOMEM;

@@ -24,18 +24,24 @@ static uint32_t bottom_generation(struct lam_stack *s, struct fsys *fs, const st
 	return generation;
 }
 
+/* The part of a directory that is in LAYER, or NULL. */
+static struct rdir *dir_at_layer(const struct node *d, uint16_t layer)
+{
+	if (layer == LAYER_UPPER)
+		return d->dir->upper;
+	for (unsigned i = 0; i < d->dir->n_lower; i++)
+		if (d->dir->lower[i]->layer == layer)
+			return d->dir->lower[i];
+	return NULL;
+}
+
 static uint32_t file_generation(struct lam_stack *s, struct node *d, const char *name,
 				struct fsys *fs, const struct found *f)
 {
-	struct rdir *at = NULL;
+	struct rdir *at = dir_at_layer(d, f->layer);
 	uint32_t generation;
 	struct fdent *e;
 
-	if (f->layer == LAYER_UPPER)
-		at = d->dir->upper;
-	for (unsigned i = 0; i < d->dir->n_lower && !at; i++)
-		if (d->dir->lower[i]->layer == f->layer)
-			at = d->dir->lower[i];
 	if (!at || rdir_open(s, at, &e) < 0)
 		return 0;
 	generation = fsys_generation(s, fs, e->fd, name, NULL);
@@ -43,13 +49,19 @@ static uint32_t file_generation(struct lam_stack *s, struct node *d, const char 
 	return generation;
 }
 
-/* The filesystem of a status; one that is met for the first time (a btrfs subvolume inside a layer) is
- * added. */
-static struct fsys *fs_of(struct lam_stack *s, const struct statx *st, uint16_t layer)
+/* The filesystem of a real directory. */
+static struct fsys *fs_of_dir(struct lam_stack *s, struct rdir *dir, dev_t dev)
 {
-	struct fsys *fs = fsys_by_dev(s, statx_dev(st));
+	struct fsys *fs = fsys_by_dev(s, dev);
+	struct fdent *e;
+	struct statx st;
 
-	return fs ? fs : fsys_add(s, s->layers[layer].fd, st);
+	if (fs || !dir || rdir_open(s, dir, &e) < 0)
+		return fs;
+	if (sys_statx(e->fd, "", &st) == 0)
+		fs = fsys_met(s, e->fd, &st, s->layers[dir->layer].fs);
+	fdcache_put(&s->fds, e);
+	return fs;
 }
 
 /* Without an index a lower hard link is broken when it is copied up: each of its names is an object of
@@ -70,14 +82,12 @@ static uint64_t id_of(struct lam_stack *s, const struct node *d, const char *nam
 	if (S_ISDIR(f->type)) {
 		if (f->origin_known && !f->n_lower)
 			return id_make(s, f->origin_fs, f->origin_ino, false);
-		fs = fsys_by_dev(s, f->bottom_dev);
-		if (!fs)
-			fs = fs_of(s, &f->st, f->layer);
+		fs = fs_of_dir(s, f->n_lower ? f->lower[f->n_lower - 1] : f->upper, f->bottom_dev);
 		return fs ? id_make(s, fs, f->bottom_ino, !f->n_lower) : 0;
 	}
 	if (f->origin_known)
 		return id_make(s, f->origin_fs, f->origin_ino, false);
-	fs = fs_of(s, &f->st, f->layer);
+	fs = fs_of_dir(s, dir_at_layer(d, f->layer), statx_dev(&f->st));
 	if (fs && f->lower_links && s->has_upper && s->index_fd < 0) {
 		f->by_name = true;
 		return id_of_name(s, fs, d, name);
@@ -124,6 +134,8 @@ static uint32_t generation_of(struct lam_stack *s, struct node *d, const char *n
 	bool dir = S_ISDIR(f->type);
 	struct fsys *fs;
 
+	if (f->recorded)
+		return f->origin_generation;
 	if (f->origin_known && !f->n_lower) {
 		if (f->origin_fs->births)
 			return f->index_only ? birth_generation(&f->lower_st) : birth_by_handle(f);
@@ -208,17 +220,102 @@ static int replace_upper_dir(struct lam_stack *s, struct node *n, struct found *
 	return 0;
 }
 
+/* ---- Lower parts that come and go (watch_lower) ---- */
+
+static bool same_parts(const struct dir *dir, const struct found *f)
+{
+	if (dir->n_lower != f->n_lower)
+		return false;
+	for (unsigned i = 0; i < f->n_lower; i++) {
+		const struct rdir *a = dir->lower[i], *b = f->lower[i];
+
+		if (a->ino != b->ino || a->layer != b->layer || a->parent != b->parent ||
+		    strcmp(a->name, b->name) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Whether what the node was made from is where it was: then F is another directory, with a part in common. */
+static bool part_in_place(struct lam_stack *s, struct node *n, struct node *d, const char *name)
+{
+	struct rdir *part = n->dir->n_lower ? n->dir->lower[0] : NULL;
+	struct fdent *e;
+	struct stat st;
+	bool here;
+	int r;
+
+	mutex_lock(&n->lock);
+	here = n->parent == d && n->name && !strcmp(n->name, name);
+	mutex_unlock(&n->lock);
+	if (here || !part || !part->parent || rdir_open(s, part->parent, &e) < 0)
+		return false;
+	r = sys_stat(e->fd, part->name, &st);
+	fdcache_put(&s->fds, e);
+	return r == 0 && st.st_ino == part->ino;
+}
+
+/* Give N the lower parts that were found; the old ones stay for who is reading them.  A directory that is busy is
+ * seen as it was until the next lookup. */
+static int replace_parts(struct lam_stack *s, struct node *n, struct found *f)
+{
+	struct dir *dir = n->dir;
+	uint16_t had = dir->n_lower, has = f->n_lower, room = had > has ? had : has;
+	struct old_parts *old;
+	struct rdir **lower;
+
+	if (!mutex_trylock(&dir->lock))
+		return 0;
+	old = malloc(sizeof(*old));
+	lower = calloc(room, sizeof(*lower));
+	if (!old || !lower) {
+		mutex_unlock(&dir->lock);
+		free(old);
+		free(lower);
+		return -ENOMEM;
+	}
+	/* A reader of the old number must find that many in the new array. */
+	for (unsigned i = 0; i < room; i++)
+		lower[i] = rdir_ref(i < has ? f->lower[i] : dir->lower[i]);
+	dirlist_drop_locked(s, n);
+	mutex_lock(&n->lock);
+	*old = (struct old_parts){
+		.next = dir->old,
+		.lower = dir->lower,
+		.n = (uint16_t)(had + dir->n_spare),
+	};
+	dir->lower = lower;
+	dir->n_lower = has;
+	dir->n_spare = (uint16_t)(room - has);
+	dir->old = old;
+	if (!dir->upper && has) {
+		n->layer = f->layer;
+		n->real_ino = f->st.stx_ino;
+	}
+	mutex_unlock(&n->lock);
+	mutex_unlock(&dir->lock);
+	return 0;
+}
+
 /* A known node, seen again.  0, -ESTALE; 1 if what was found is really another object that only claims the same
  * origin (a copy of upper's tree made with its attributes). */
-static int refresh_node(struct lam_stack *s, struct node *n, struct found *f)
+static int refresh_node(struct lam_stack *s, struct node *n, struct node *d, const char *name,
+			struct found *f)
 {
 	bool same;
 
 	if (n->dir) {
 		struct rdir *upper;
 
-		/* Lower layers do not change: another stack is another directory, which shares only its
-		 * lowest part with this one (a redirect in a lower layer to what is still visible). */
+		if (s->watch_lower && !same_parts(n->dir, f) && !part_in_place(s, n, d, name)) {
+			int r = replace_parts(s, n, f);
+
+			if (r < 0)
+				return r;
+		}
+
+		/* Else lower layers do not change: another stack is another directory, which shares only
+		 * its lowest part with this one (a redirect in a lower layer to what is still visible). */
 		if (f->n_lower && n->dir->n_lower &&
 		    (f->lower[0]->ino != n->dir->lower[0]->ino ||
 		     f->lower[0]->layer != n->dir->lower[0]->layer))
@@ -299,7 +396,7 @@ int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, st
 				return -EMFILE;
 		}
 	} else if (n) {
-		seen = refresh_node(s, n, f);
+		seen = refresh_node(s, n, d, name, f);
 	}
 	if (seen < 0) {
 		node_put(s, n);

@@ -75,9 +75,18 @@ static void dir_free(struct lam_stack *s, struct dir *d)
 	CHECK(!d->listing);
 	window_drop(s, d);
 	rdir_put(s, d->upper);
-	for (unsigned i = 0; i < d->n_lower; i++)
+	for (unsigned i = 0; i < (unsigned)d->n_lower + d->n_spare; i++)
 		rdir_put(s, d->lower[i]);
 	free(d->lower);
+	while (d->old) {
+		struct old_parts *old = d->old;
+
+		for (unsigned i = 0; i < old->n; i++)
+			rdir_put(s, old->lower[i]);
+		d->old = old->next;
+		free(old->lower);
+		free(old);
+	}
 	free(d);
 }
 
@@ -324,8 +333,11 @@ void lam_forget(struct lam_stack *s, uint64_t id)
 {
 	struct node *n = node_find(s, id);
 
-	if (!n)
+	if (!n) {
+		if (!stack_in_use(s, id))
+			work_left_orphan_drop(s, id);
 		return;
+	}
 	if (stack_in_use(s, id)) {
 		node_put(s, n);
 		return;

@@ -60,8 +60,60 @@ static int gather_one(struct list *ls, const char *name, uint64_t cookie)
 	return 0;
 }
 
+/* Whether a name's type and number can be told from its layer's directory alone: a non-directory that is
+ * only below, on a layer whose marks could not say otherwise.  An empty file in a layer with something
+ * under it may be a whiteout by attribute: those are looked at. */
+static bool known_by_name(const struct list *ls, const struct lentry *e)
+{
+	const struct lam_stack *s = ls->s;
+	const struct dir *dir = ls->d->dir;
+	const struct rdir *at;
+	struct statx st;
+	struct fdent *fde;
+	int r;
+
+	if (!e->first || !e->ino || e->flags & LE_MAYBE_WH || e->type == DT_DIR ||
+	    e->type == DT_UNKNOWN || s->watch_lower || (s->has_upper && s->index_fd < 0))
+		return false;
+	at = dir->lower[e->first - 1];
+	if (!at->true_numbers || s->layers[at->layer].override_name)
+		return false;
+	if (at->layer == s->n_lower)
+		return true;
+	if (atomic_load(&at->impure) != 1)
+		return false;
+	if (e->type != DT_REG)
+		return true;
+	if (rdir_open(ls->s, dir->lower[e->first - 1], &fde) < 0)
+		return false;
+	r = sys_statx(fde->fd, e->name, &st);
+	fdcache_put(&ls->s->fds, fde);
+	return r == 0 && st.stx_size > 0 && st.stx_ino == e->ino;
+}
+
+/* Give a name to the batch without looking it up. */
+static void gather_bare(struct list *ls, const struct lentry *e)
+{
+	struct batch *b = ls->b;
+	struct lam_dirent *de = &b->dirents[b->n];
+	struct fsys *fs = ls->s->layers[ls->d->dir->lower[e->first - 1]->layer].fs;
+
+	ls->cookie = e->hash;
+	*de = (struct lam_dirent){
+		.cookie = e->hash,
+		.name = b->names[b->n],
+		.name_len = e->len,
+		.ino = id_ino(ls->s, id_make(ls->s, fs, e->ino, false)),
+		.type = (uint32_t)e->type << 12,
+	};
+	memcpy(b->names[b->n], e->name, e->len + 1u);
+	b->entries[b->n].id = 0;
+	b->n++;
+}
+
 static int gather_listing(struct list *ls)
 {
+	const bool bare = !(ls->flags & LAM_LIST_PLUS) || ls->flags & LAM_LIST_SPARSE;
 	const struct listing *l = ls->d->dir->listing;
 
 	while (ls->b->n < BATCH) {
@@ -74,6 +126,10 @@ static int gather_listing(struct list *ls)
 		}
 		if (e->flags & LE_WHITEOUT) {
 			ls->cookie = e->hash;
+			continue;
+		}
+		if (bare && known_by_name(ls, e)) {
+			gather_bare(ls, e);
 			continue;
 		}
 		r = gather_one(ls, e->name, e->hash);
@@ -125,7 +181,7 @@ static int gather_dots(struct list *ls, struct lam_dirent *de)
 				   .type = S_IFDIR,
 				   .cookie = dotdot ? COOKIE_DOTDOT : COOKIE_DOT };
 	mutex_lock(&n->lock);
-	de->ino = id_ino(ls->s, dotdot && n->parent ? n->parent->id : n->id);
+	de->ino = attr_ino(ls->s, dotdot && n->parent ? n->parent : n);
 	mutex_unlock(&n->lock);
 	ls->cookie = de->cookie;
 	return 0;

@@ -54,7 +54,10 @@ int drop_begin(struct lam_stack *s, struct node *d, const char *name, const stru
 	r = count_names(s, n, f, &w.names);
 	if (r < 0)
 		return r;
-	w.last = w.names <= 1;
+	/* Where links break at copy-up each name below is an object of its own. */
+	w.last = w.names <= 1 || (n->flags & NF_BY_NAME && f->layer != LAYER_UPPER);
+	if (w.last)
+		record_peek(s, n, w.record);
 	if (n->flags & NF_INDEXED && w.in_upper) {
 		r = index_settle_nlink(s, n, &f->st);
 		if (r < 0)
@@ -139,6 +142,8 @@ int drop_end(struct lam_stack *s, struct drop *w)
 	struct node *n = w->n;
 	int r = 0;
 
+	if (!node_is_dir(n) && w->names > 1)
+		names_note(s);
 	if (!w->last) {
 		/* Only now: a count that is too low after a crash would make the last but one name the
 		 * last, and what is written through the other be lost. */
@@ -167,10 +172,18 @@ int drop_end(struct lam_stack *s, struct drop *w)
 		if (r == 0 && s->nfs_export)
 			r = index_whiteout(s, w->key);
 	}
+	uppermap_gone(s, n);
+	record_drop(s, n->real_ino, w->record);
 	n->flags |= NF_DEAD;
 	if (!w->in_use)
 		node_retire(s, n);
 	return r;
+}
+
+void drop_unused(struct lam_stack *s, struct node *n)
+{
+	if (n && n->flags & NF_ORPHAN && n->flags & NF_DEAD)
+		lam_forget(s, n->id); /* looks again whether it is in use */
 }
 
 /* The upper part of a file's name goes, or a whiteout comes. */
@@ -235,7 +248,8 @@ static int remove_locked(struct removal *m)
 	}
 	if (r < 0)
 		return r;
-	r = drop_begin(s, m->d, m->name, &m->f, m->n, &w);
+	/* Its parent must be copied up first, but not for what is refused anyway. */
+	r = m->d->dir->upper ? drop_begin(s, m->d, m->name, &m->f, m->n, &w) : -EAGAIN;
 	if (r == 0)
 		r = drop_keep_way(s, m->d, m->name, &w);
 	if (r == 0)
@@ -258,24 +272,51 @@ static int remove_locked(struct removal *m)
 	return r;
 }
 
-static int remove_try(struct removal *m)
+/* What goes by this name.  Again, if another name of the same file has changed since. */
+static int remove_find(struct removal *m)
 {
 	struct lam_stack *s = m->s;
 	int r;
 
-	mutex_lock(&m->d->dir->lock);
+	node_put(s, m->n);
+	m->n = NULL;
+	found_done(s, &m->f);
+	m->f = (struct found){ 0 };
 	r = lookup_locked(s, m->d, m->name, &m->f);
 	if (r == 0)
 		r = m->f.type ? 0 : -ENOENT;
 	if (r == 0 && S_ISDIR(m->f.type) != m->dir)
 		r = m->dir ? -ENOTDIR : -EISDIR;
-	if (r == 0 && !m->d->dir->upper)
-		r = -EAGAIN; /* its parent must be copied up first */
 	if (r == 0)
 		r = lookup_node_locked(s, m->d, m->name, &m->f, &m->n);
+	return r;
+}
+
+static int remove_try(struct removal *m)
+{
+	struct lam_stack *s = m->s;
+	struct names_lock names = { 0 };
+	uint64_t seen;
+	int r;
+
+	mutex_lock(&m->d->dir->lock);
+	seen = names_seen(s);
+	r = remove_find(m);
+	if (r == 0) {
+		const uint64_t id = m->n->id;
+
+		names = names_lock(s, m->n, NULL);
+		if (names.first && names_changed(s, seen))
+			r = remove_find(m);
+		if (r == 0 && m->n->id != id)
+			r = -ESTALE; /* upper was changed behind our back */
+	}
 	if (r == 0)
 		r = remove_locked(m);
+	names_unlock(&names);
 	mutex_unlock(&m->d->dir->lock);
+	if (r == 0)
+		drop_unused(s, m->n);
 	node_put(s, m->n);
 	m->n = NULL;
 	found_done(s, &m->f);
@@ -317,38 +358,89 @@ int lam_rmdir(struct lam_stack *s, const struct lam_call *call, uint64_t parent,
 
 /* ---- A clean directory in place of one that is empty but for whiteouts ---- */
 
-int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, struct drop *w)
+/* What the clean one is to have of the other's attributes: not those about what is below. */
+static bool want_clean(void *ctx, const char *name)
 {
-	char temp[32], orphan[32];
+	const char *prefix = ((const struct lam_stack *)ctx)->userxattr ? XATTR_USER_OVL
+									: XATTR_TRUSTED_OVL;
+	size_t len = strlen(prefix);
+
+	return strncmp(name, prefix, len) ||
+	       (strcmp(name + len, "redirect") && strcmp(name + len, "opaque") &&
+		strcmp(name + len, "impure"));
+}
+
+/* As the directory NAME is, but for what is in it. */
+static int make_clean(struct lam_stack *s, int dirfd, const char *name, const char *temp)
+{
+	CLEANUP_CLOSE int to = -1, from = -1;
 	struct statx st;
 	int r = sys_statx(dirfd, name, &st);
 
 	if (r < 0)
 		return r;
+	to = sys_openat(s->work_fd, temp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	r = to < 0 ? to : perm_chown(s, to, "", st.stx_uid, st.stx_gid);
+	if (r == 0)
+		r = sys_copy_xattrs(dirfd, name, to, "", want_clean, s);
+	if (r == 0 && s->upper_xattr)
+		r = ovl_set(s, to, "", "opaque", "y", 1);
+	if (r == 0)
+		from = sys_openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (from >= 0)
+		(void)sys_copy_fileattr(from,
+					to); /* as a copy-up: what cannot be had is left out */
+	if (r == 0)
+		r = sys_chmod(to, "", st.stx_mode & 07777u);
+	if (r == 0) {
+		struct timespec ts[2] = {
+			{ .tv_sec = st.stx_atime.tv_sec, .tv_nsec = st.stx_atime.tv_nsec },
+			{ .tv_sec = st.stx_mtime.tv_sec, .tv_nsec = st.stx_mtime.tv_nsec },
+		};
+
+		r = sys_utimens(to, "", ts);
+	}
+	return r;
+}
+
+int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, char temp[32])
+{
+	int r;
+
 	work_temp_name(s, temp);
 	r = sys_mkdir(s->work_fd, temp, 0700);
-	if (r < 0)
-		return r;
-	r = s->upper_xattr ? ovl_set(s, s->work_fd, temp, "opaque", "y", 1) : 0;
-	if (r == 0)
-		r = perm_chown(s, s->work_fd, temp, st.stx_uid, st.stx_gid);
-	if (r == 0)
-		r = sys_chmod(s->work_fd, temp, st.stx_mode & 07777u);
-	if (r == 0)
-		r = work_replace(s, dirfd, name, temp);
-	if (r < 0) {
-		(void)sys_rmdir(s->work_fd, temp);
-		return r;
+	if (r == 0) {
+		r = make_clean(s, dirfd, name, temp);
+		if (r == 0)
+			r = work_replace(s, dirfd, name, temp);
+		if (r < 0)
+			(void)sys_rmdir(s->work_fd, temp);
 	}
+	if (r < 0)
+		temp[0] = '\0';
+	return r;
+}
+
+void remove_clear_undo(struct lam_stack *s, int dirfd, const char *name, char temp[32])
+{
+	int r = work_replace(s, dirfd, name, temp);
+
+	if (r < 0)
+		log_warning("%s could not be put back where it was: %s", QUOTE(name), strerror(-r));
+	(void)sys_rmdir(s->work_fd, temp); /* the clean one; anything else has names in it */
+}
+
+void remove_clear_done(struct lam_stack *s, const char *temp, struct drop *w)
+{
+	char orphan[32];
+
 	if (!w->in_use) {
 		work_discard(s, temp, true);
-		return 0;
+		return;
 	}
 	work_orphan_name(w->n->id, orphan);
-	r = sys_rename(s->work_fd, temp, s->orphan_fd, orphan, 0);
-	if (r == 0) {
-		w->n->flags |= NF_ORPHAN;
-		atomic_fetch_add(&s->stat_orphans, 1);
-	}
-	return 0; /* the name is clear; without the orphan its users get ESTALE */
+	if (sys_rename(s->work_fd, temp, s->orphan_fd, orphan, 0) < 0)
+		return; /* the name is clear; without the orphan its users get ESTALE */
+	w->n->flags |= NF_ORPHAN;
+	atomic_fetch_add(&s->stat_orphans, 1);
 }

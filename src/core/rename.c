@@ -5,7 +5,7 @@
  * with it.  docs/design/rename-and-redirect.md
  *
  * Locks: rename_lock when two directories or a directory's place change, then both directories, the
- * ancestor first.
+ * ancestor first, then the names of the files at both sides (names.c).
  */
 #include "core.h"
 
@@ -30,6 +30,9 @@ struct renaming {
 	struct drop drop; /* of what B held */
 	bool dropping;
 	bool whiteouts; /* B holds a directory with whiteouts in it */
+	char cleared
+		[32];  /* ... or one in use, which is here now, in the work directory; "" if not */
+	bool orphaned; /* what B holds has got a link in the orphan area */
 };
 
 /* ---- Redirects ---- */
@@ -236,7 +239,8 @@ static int prepare_object(struct renaming *m, struct side *from, struct side *to
 
 	if (r < 0)
 		return r;
-	if (from->d != to->d && (n->flags & NF_ORIGIN || (n->dir && n->dir->never_pure))) {
+	if (from->d != to->d &&
+	    (n->flags & NF_ORIGIN || (n->dir && (n->dir->n_lower || n->dir->never_pure)))) {
 		r = copyup_set_impure(s, to->d);
 		if (r < 0)
 			return r;
@@ -292,7 +296,7 @@ static int prepare_target(struct renaming *m)
 		return 0;
 	if (t->dir)
 		return m->whiteouts || m->drop.in_use
-			       ? remove_clear_dir(s, m->b.e->fd, m->b.name, &m->drop)
+			       ? remove_clear_dir(s, m->b.e->fd, m->b.name, m->cleared)
 			       : 0;
 	if (m->drop.last && m->drop.in_use && !(t->flags & (NF_INDEXED | NF_ORPHAN))) {
 		char orphan[32];
@@ -303,9 +307,23 @@ static int prepare_target(struct renaming *m)
 		if (r == 0) {
 			t->flags |= NF_ORPHAN;
 			atomic_fetch_add(&s->stat_orphans, 1);
+			m->orphaned = true;
 		}
 	}
 	return r;
+}
+
+/* Nothing was moved: what stands at the target is as it was. */
+static void undo_target(struct renaming *m)
+{
+	struct lam_stack *s = m->s;
+
+	if (m->cleared[0])
+		remove_clear_undo(s, m->b.e->fd, m->b.name, m->cleared);
+	if (m->orphaned)
+		(void)work_orphan_drop(s, m->b.n); /* else at the next mount */
+	if (m->b.n)
+		m->b.n->flags &= (uint16_t)~NF_NAME_GONE;
 }
 
 /* ---- The step itself ---- */
@@ -391,6 +409,8 @@ static void finish(struct renaming *m)
 	bool exchange = m->flags & LAM_RENAME_EXCHANGE;
 	int r;
 
+	if (m->cleared[0])
+		remove_clear_done(s, m->cleared, &m->drop);
 	if (m->dropping && drop_end(s, &m->drop) < 0)
 		log_warning("the index could not be told that %s is replaced", QUOTE(m->b.name));
 	if (!exchange)
@@ -406,10 +426,52 @@ static void finish(struct renaming *m)
 	}
 }
 
+/* Once more, under the lock of the file's names: another one of them has changed. */
+static int look_again(struct lam_stack *s, struct side *side)
+{
+	const uint64_t id = side->n ? side->n->id : 0;
+	int r;
+
+	node_put(s, side->n);
+	side->n = NULL;
+	found_done(s, &side->f);
+	side->f = (struct found){ 0 };
+	r = look_side(s, side);
+	/* The directory is locked: another object is there only if upper was changed behind our back. */
+	return r == 0 && (side->n ? side->n->id : 0) != id ? -ESTALE : r;
+}
+
+static int with_names(struct renaming *m, uint64_t seen)
+{
+	struct lam_stack *s = m->s;
+	bool exchange = m->flags & LAM_RENAME_EXCHANGE;
+	struct names_lock names = names_lock(s, m->a.n, m->b.n);
+	int r = 0;
+
+	if (names.first && names_changed(s, seen)) {
+		r = look_again(s, &m->a);
+		if (r == 0)
+			r = look_again(s, &m->b);
+	}
+	if (r == 0)
+		r = prepare_object(m, &m->a, &m->b);
+	if (r == 0)
+		r = exchange ? prepare_object(m, &m->b, &m->a) : prepare_target(m);
+	if (r == 0)
+		r = do_move(m);
+	if (r == 0)
+		finish(m);
+	else if (m->dropping)
+		undo_target(m);
+	names_unlock(&names);
+	return r;
+}
+
 static int locked(struct renaming *m)
 {
 	struct lam_stack *s = m->s;
 	bool exchange = m->flags & LAM_RENAME_EXCHANGE;
+	uint64_t seen = names_seen(s);
 	int r;
 
 	if (m->a.d->flags & NF_DEAD || m->b.d->flags & NF_DEAD)
@@ -428,15 +490,7 @@ static int locked(struct renaming *m)
 		r = rdir_open(s, m->a.d->dir->upper, &m->a.e);
 	if (r == 0)
 		r = rdir_open(s, m->b.d->dir->upper, &m->b.e);
-	if (r == 0)
-		r = prepare_object(m, &m->a, &m->b);
-	if (r == 0)
-		r = exchange ? prepare_object(m, &m->b, &m->a) : prepare_target(m);
-	if (r == 0)
-		r = do_move(m);
-	if (r == 0)
-		finish(m);
-	return r;
+	return r == 0 ? with_names(m, seen) : r;
 }
 
 static void side_done(struct lam_stack *s, struct side *side)
@@ -469,14 +523,17 @@ static int with_locks(struct renaming *m)
 		mutex_unlock(&second->dir->lock);
 	mutex_unlock(&first->dir->lock);
 	mutex_unlock(&s->rename_lock);
+	if (r == 0 && m->dropping)
+		drop_unused(s, m->b.n);
 	side_done(s, &m->a);
 	side_done(s, &m->b);
-	m->dropping = false;
+	m->dropping = m->orphaned = false;
+	m->cleared[0] = '\0';
 	return r;
 }
 
-/* Copy up what one side names.  Without locks: it may take long. */
-static int copy_side(struct renaming *m, struct side *side)
+/* Copy up what one side names, or only see whether it may be moved.  Without locks: it may take long. */
+static int copy_side(struct renaming *m, struct side *side, bool check_only)
 {
 	struct lam_stack *s = m->s;
 	struct node *n = NULL;
@@ -494,6 +551,8 @@ static int copy_side(struct renaming *m, struct side *side)
 		;
 	else if (n->dir && n->dir->n_lower && !s->redirect_on)
 		r = -EXDEV;
+	else if (check_only)
+		;
 	else if (n->flags & NF_METACOPY && !s->redirect_on)
 		r = copyup_data(s, m->call, n, UINT64_MAX);
 	else
@@ -530,9 +589,11 @@ int lam_rename(struct lam_stack *s, const struct lam_call *call, uint64_t parent
 	m.b.d = b.n;
 	perm_thread_init();
 	for (unsigned tries = 0; tries < 16; tries++) {
-		r = copy_side(&m, &m.a);
+		r = flags & LAM_RENAME_EXCHANGE ? copy_side(&m, &m.b, true) : 0;
+		if (r == 0)
+			r = copy_side(&m, &m.a, false);
 		if (r == 0 && flags & LAM_RENAME_EXCHANGE)
-			r = copy_side(&m, &m.b);
+			r = copy_side(&m, &m.b, false);
 		if (r == 0)
 			r = copyup(s, call, b.n);
 		if (r == 0)

@@ -41,17 +41,12 @@ static int handle_by_number(const struct fsys *fs, int root_fd, uint64_t ino, ui
 		memcpy(h.fid + 8, &generation, 4);
 		h.len = 12;
 		break;
-	case 0x4d: {
-		struct sys_handle root;
-
-		if (sys_name_to_handle(root_fd, "", &root, NULL) < 0 || root.len < 16)
-			return -ESTALE;
+	case 0x4d:
 		memcpy(h.fid, &ino, 8);
-		memcpy(h.fid + 8, root.fid + 8, 8);
+		memcpy(h.fid + 8, &fs->subvolume, 8);
 		memcpy(h.fid + 16, &generation, 4);
 		h.len = 20;
 		break;
-	}
 	default:
 		return -ESTALE;
 	}
@@ -66,7 +61,7 @@ static int open_own_dir(struct lam_stack *s, const struct fsys *fs, const struct
 	int fd = -ESTALE;
 
 	for (uint16_t i = s->has_upper ? 0 : 1; i <= s->n_lower && fd == -ESTALE; i++)
-		if (s->layers[i].fs == fs)
+		if (layer_has_fs(s, i, fs))
 			fd = sys_open_by_handle(s->layers[i].fd, h, O_RDONLY | O_DIRECTORY);
 	return fd == -ENOTDIR ? -EPERM : fd;
 }
@@ -100,30 +95,7 @@ static int number_handle(struct lam_stack *s, struct fsys *fs, uint64_t ino, uin
 
 /* ---- Directories: by the path of the real one ---- */
 
-/* The path of a real directory below the root of LAYER, from the kernel's own knowledge of where FD is. */
-static int path_below(struct lam_stack *s, int fd, uint16_t layer, char **ret)
-{
-	CLEANUP_FREE char *path = malloc(65536), *root = malloc(65536);
-	ssize_t n, m;
-
-	if (!path || !root)
-		return -ENOMEM;
-	n = sys_fd_path(fd, path, 65535);
-	m = sys_fd_path(s->layers[layer].fd, root, 65535);
-	if (n < 0 || m < 0)
-		return -ESTALE;
-	path[n] = root[m] = '\0';
-	if (m == 1) /* "/": a private clone, rooted at the layer */
-		m = 0;
-	if (n < m || memcmp(path, root, (size_t)m) || (path[m] && path[m] != '/'))
-		return -ESTALE;
-	while (path[m] == '/')
-		m++;
-	*ret = strdup(path + m);
-	return *ret ? 0 : -ENOMEM;
-}
-
-static int resolve_upper_dir(struct lam_stack *s, uint64_t ino, uint32_t generation,
+static int resolve_upper_dir(struct lam_stack *s, uint64_t upper, uint32_t generation,
 			     struct node **ret);
 static int resolve_dir(struct lam_stack *s, const struct sys_handle *h, uint16_t layer,
 		       struct node **ret);
@@ -141,24 +113,31 @@ static bool has_part(struct node *n, uint16_t layer, uint64_t ino)
 	return yes;
 }
 
-/* The upper inode that came from ID.  Directories of upper are looked up when one is first asked for: only
- * the lookup tells their identity.  1, 0 or -errno */
-static int upper_of(struct lam_stack *s, uint64_t id, uint64_t *ret_ino, uint32_t *ret_generation)
+/* How many directories of upper this thread is looking up, one for the sake of the other. */
+static _Thread_local unsigned looking_up;
+
+/* The upper inode that came from ID, as uppermap_origin() gives it.  Directories of upper are looked up when
+ * one is first asked for: only the lookup tells their identity.  1, 0 or -errno */
+static int upper_of(struct lam_stack *s, uint64_t id, uint64_t *ret_upper, uint32_t *ret_generation)
 {
 	struct sys_handle h;
-	int r = uppermap_origin(s, id, ret_ino, ret_generation);
+	int r = uppermap_origin(s, id, ret_upper, ret_generation);
 
 	if (r)
 		return r;
 	while (uppermap_next_dir(s, &h)) {
 		struct node *n;
 
-		if (resolve_dir(s, &h, LAYER_UPPER, &n) < 0)
-			continue; /* removed since */
-		uppermap_note(s, n, n->real_ino, 0);
-		node_put(s, n);
+		looking_up++;
+		if (resolve_dir(s, &h, LAYER_UPPER, &n) == 0) { /* else removed since */
+			uppermap_note(s, n, n->real_ino, 0);
+			node_put(s, n);
+		}
+		looking_up--;
+		uppermap_dir_done(s);
 	}
-	return uppermap_origin(s, id, ret_ino, ret_generation);
+	uppermap_await_dirs(s, looking_up);
+	return uppermap_origin(s, id, ret_upper, ret_generation);
 }
 
 /* One step down a real path: the overlay directory that has the real one NAME of AT as a part.  It may have
@@ -167,9 +146,10 @@ static int step(struct lam_stack *s, struct node *at, int *real_fd, uint16_t lay
 		const char *name, struct node **ret)
 {
 	struct node *child = NULL;
-	struct stat st;
-	uint64_t upper_ino;
+	struct statx st;
+	uint64_t upper;
 	uint32_t generation;
+	struct fsys *fs;
 	int fd, r;
 
 	fd = sys_openat(*real_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -177,26 +157,27 @@ static int step(struct lam_stack *s, struct node *at, int *real_fd, uint16_t lay
 		return -ESTALE;
 	sys_close(*real_fd);
 	*real_fd = fd;
-	r = sys_stat(fd, "", &st);
+	r = sys_statx(fd, "", &st);
 	if (r < 0)
 		return r;
 	mutex_lock(&at->dir->lock);
 	r = lookup_entry_locked(s, at, name, NULL, &child);
 	mutex_unlock(&at->dir->lock);
-	if (r == 0 && has_part(child, layer, st.st_ino)) {
+	if (r == 0 && has_part(child, layer, st.stx_ino)) {
 		*ret = child;
 		return 0;
 	}
 	node_put(s, child);
 	if (layer == LAYER_UPPER || !s->has_upper)
 		return -ESTALE;
-	r = upper_of(s, id_make(s, s->layers[layer].fs, st.st_ino, false), &upper_ino, &generation);
+	fs = fsys_met(s, fd, &st, s->layers[layer].fs);
+	r = fs ? upper_of(s, id_make(s, fs, st.stx_ino, false), &upper, &generation) : -EMFILE;
 	if (r <= 0)
 		return r < 0 ? r : -ESTALE;
-	r = resolve_upper_dir(s, upper_ino, generation, &child);
+	r = resolve_upper_dir(s, upper, generation, &child);
 	if (r < 0)
 		return r;
-	if (!has_part(child, layer, st.st_ino)) {
+	if (!has_part(child, layer, st.stx_ino)) {
 		node_put(s, child);
 		return -ESTALE;
 	}
@@ -253,12 +234,22 @@ static int resolve_dir(struct lam_stack *s, const struct sys_handle *h, uint16_t
 	return 0;
 }
 
-static int resolve_upper_dir(struct lam_stack *s, uint64_t ino, uint32_t generation,
+/* The real inode that the map of upper knows as UPPER. */
+static int upper_handle(struct lam_stack *s, uint64_t upper, uint32_t generation,
+			struct sys_handle *ret, struct statx *ret_st)
+{
+	struct fsys *fs;
+	uint64_t ino = id_real_ino(s, upper, &fs);
+
+	return fs ? number_handle(s, fs, ino, generation, ret, ret_st) : -ESTALE;
+}
+
+static int resolve_upper_dir(struct lam_stack *s, uint64_t upper, uint32_t generation,
 			     struct node **ret)
 {
 	struct sys_handle h;
 	struct statx st;
-	int r = number_handle(s, s->layers[LAYER_UPPER].fs, ino, generation, &h, &st);
+	int r = upper_handle(s, upper, generation, &h, &st);
 
 	if (r == 0 && !S_ISDIR(st.stx_mode))
 		r = -ESTALE;
@@ -310,29 +301,30 @@ static int detached(struct lam_stack *s, uint64_t id, const struct sys_handle *h
 struct namewalk {
 	struct lam_stack *s;
 	uint64_t ino;
+	const struct fsys *fs;
 	struct sys_handle dir;
 	char name[LAM_NAME_MAX + 1];
 };
 
-static int name_seen(void *ctx, int fd, const struct sys_dirent *de)
+static int name_seen(void *ctx, const struct walked *at, const struct sys_dirent *de)
 {
 	struct namewalk *w = ctx;
 
-	if (de->ino != w->ino || strlen(de->name) > LAM_NAME_MAX)
+	if (!de || de->ino != w->ino || at->fs != w->fs || strlen(de->name) > LAM_NAME_MAX)
 		return 0;
-	if (sys_name_to_handle(fd, "", &w->dir, NULL) < 0)
+	if (sys_name_to_handle(at->fd, "", &w->dir, NULL) < 0)
 		return 0;
 	strcpy(w->name, de->name);
 	return 1;
 }
 
 /* Look N up under the name that a walk of LAYER found; 0 if that leads to N. */
-static int connect_in(struct lam_stack *s, struct node *n, uint16_t layer)
+static int connect_in(struct lam_stack *s, struct node *n, uint16_t layer, const struct fsys *fs)
 {
-	struct namewalk w = { .s = s, .ino = n->real_ino };
+	struct namewalk w = { .s = s, .ino = n->real_ino, .fs = fs };
 	HELD(d, s);
 	HELD(at, s);
-	int r = walk_layer(s, layer, name_seen, &w);
+	int r = walk_layer(s, layer, name_seen, &w, NULL);
 
 	if (r <= 0)
 		return r < 0 ? r : -ESTALE;
@@ -393,38 +385,20 @@ int resolve_connect(struct lam_stack *s, struct node *n)
 
 	if (!(n->flags & NF_DETACHED))
 		return 0;
-	if (node_is_upper(n))
-		return connect_in(s, n, LAYER_UPPER);
 	(void)id_real_ino(s, n->id, &fs);
+	if (node_is_upper(n))
+		return connect_in(s, n, LAYER_UPPER,
+				  n->id & ID_BORN_UPPER ? fs : s->layers[LAYER_UPPER].fs);
 	for (uint16_t i = 1; i <= s->n_lower && r == -ESTALE; i++) {
-		if (s->layers[i].fs != fs)
+		if (!fs || !layer_has_fs(s, i, fs))
 			continue;
 		r = connect_by_path(s, n, i);
 		if (r < 0)
-			r = connect_in(s, n, i);
+			r = connect_in(s, n, i, fs);
 		if (r == -ENOENT || r == -EINVAL || r == -EPERM)
 			r = -ESTALE; /* not in this layer */
 	}
 	return r;
-}
-
-/* Take a node without a name away for one that a lookup by name makes. */
-static int connect_fresh(struct lam_stack *s, struct node *n, struct node **ret)
-{
-	struct namewalk w = { .s = s, .ino = n->real_ino };
-	HELD(d, s);
-	int r = walk_layer(s, LAYER_UPPER, name_seen, &w);
-
-	if (r <= 0)
-		return r < 0 ? r : -ESTALE;
-	node_retire(s, n);
-	r = resolve_dir(s, &w.dir, LAYER_UPPER, &d.n);
-	if (r < 0)
-		return r;
-	mutex_lock(&d.n->dir->lock);
-	r = lookup_entry_locked(s, d.n, w.name, NULL, ret);
-	mutex_unlock(&d.n->dir->lock);
-	return r == -ENOENT ? -ESTALE : r;
 }
 
 static void set_generation(struct node *n, const struct fsys *fs, const struct sys_handle *h,
@@ -442,11 +416,16 @@ static void set_generation(struct node *n, const struct fsys *fs, const struct s
 	mutex_unlock(&n->lock);
 }
 
+static int resolve_by_walk(struct lam_stack *s, uint64_t id, struct fsys *fs, uint64_t ino,
+			   struct node **ret);
+
 /* An upper file: a node by handle, and by name where it has no data of its own. */
 static int upper_file(struct lam_stack *s, uint64_t id, const struct sys_handle *h,
 		      const struct statx *st, const char *key, struct node **ret)
 {
+	struct fsys *fs;
 	struct node *n;
+	uint64_t ino;
 	int r = detached(s, id, h, st, LAYER_UPPER, key, &n);
 
 	if (r < 0)
@@ -461,11 +440,12 @@ static int upper_file(struct lam_stack *s, uint64_t id, const struct sys_handle 
 			place_done(s, &p);
 		}
 		if (r == 0 && x.metacopy && !(n->flags & NF_METACOPY)) {
-			/* Its data is below, which only its name tells: the walk finds it, and the lookup
-			 * makes a node that knows. */
-			r = connect_fresh(s, n, ret);
+			/* Its data is below, which only a name tells, of its own or of the lower file: a
+			 * walk finds one, and the lookup makes a node that knows. */
+			node_retire(s, n);
 			node_put(s, n);
-			return r;
+			ino = id_real_ino(s, id, &fs);
+			return fs ? resolve_by_walk(s, id, fs, ino, ret) : -ESTALE;
 		}
 	}
 	*ret = n;
@@ -480,10 +460,10 @@ static int resolve_born_upper(struct lam_stack *s, uint64_t id, struct fsys *fs,
 	uint32_t generation = 0;
 	int r;
 
-	if (!s->has_upper || fs != s->layers[LAYER_UPPER].fs)
+	if (!s->has_upper || !layer_has_fs(s, LAYER_UPPER, fs))
 		return -ESTALE;
 	/* The same numbers are used by the lower layers and by what is outside: only upper's count. */
-	r = uppermap_has(s, ino, &generation);
+	r = uppermap_has(s, fs, ino, &generation);
 	if (r <= 0)
 		return r < 0 ? r : -ESTALE;
 	r = number_handle(s, fs, ino, generation, &h, &st);
@@ -502,11 +482,11 @@ static int resolve_lower_dir(struct lam_stack *s, const struct sys_handle *h, st
 			     uint64_t id, struct node **ret)
 {
 	uint32_t generation;
-	uint64_t ino;
+	uint64_t upper;
 	int r;
 
 	for (uint16_t i = 1; i <= s->n_lower; i++) {
-		if (s->layers[i].fs != fs)
+		if (!layer_has_fs(s, i, fs))
 			continue;
 		r = resolve_dir(s, h, i, ret);
 		if (r == 0 && (*ret)->id == id)
@@ -517,10 +497,10 @@ static int resolve_lower_dir(struct lam_stack *s, const struct sys_handle *h, st
 			return r;
 	}
 	/* Upper may have what the lower layers no longer show. */
-	r = s->has_upper ? upper_of(s, id, &ino, &generation) : 0;
+	r = s->has_upper ? upper_of(s, id, &upper, &generation) : 0;
 	if (r <= 0)
 		return r < 0 ? r : -ESTALE;
-	return resolve_upper_dir(s, ino, generation, ret);
+	return resolve_upper_dir(s, upper, generation, ret);
 }
 
 /* The upper file that a lower one became: by the index, else by its origin.  1, 0 (none) or -errno. */
@@ -534,7 +514,7 @@ static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs,
 	struct statx st;
 	struct fh fh;
 	uint32_t generation;
-	uint64_t ino;
+	uint64_t upper;
 	int r;
 
 	if (s->index_fd >= 0 &&
@@ -555,10 +535,10 @@ static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs,
 			return r < 0 ? r : 1;
 		}
 	}
-	r = s->has_upper ? upper_of(s, id, &ino, &generation) : 0;
+	r = s->has_upper ? upper_of(s, id, &upper, &generation) : 0;
 	if (r <= 0)
 		return r;
-	r = number_handle(s, s->layers[LAYER_UPPER].fs, ino, generation, &h, &st);
+	r = upper_handle(s, upper, generation, &h, &st);
 	if (r == 0)
 		r = upper_file(s, id, &h, &st, NULL, ret);
 	return r < 0 ? r : 1;
@@ -598,19 +578,23 @@ static int resolve_lower_file(struct lam_stack *s, uint64_t id, struct fsys *fs,
 	int r;
 
 	/* Upper's own inodes are no lower objects, whatever the handle says. */
-	if (s->has_upper && fs == s->layers[LAYER_UPPER].fs) {
-		r = uppermap_has(s, st->stx_ino, &generation);
+	if (s->has_upper && layer_has_fs(s, LAYER_UPPER, fs)) {
+		r = uppermap_has(s, fs, st->stx_ino, &generation);
 		if (r)
 			return r < 0 ? r : -ESTALE;
 	}
 	for (uint16_t i = 1; i <= s->n_lower && !layer; i++)
-		if (s->layers[i].fs == fs)
+		if (layer_has_fs(s, i, fs))
 			layer = i;
 	if (!layer)
 		return -ESTALE;
 	r = find_copy(s, id, fs, h, ret);
 	if (r == 0) {
-		r = detached(s, id, h, st, layer, NULL, ret);
+		r = inside_lower(s, id, fs, st->stx_ino, h);
+		if (r > 0)
+			r = detached(s, id, h, st, layer, NULL, ret);
+		else if (r == 0)
+			r = -ESTALE;
 		if (r == 0)
 			r = adjust_links(s, *ret, fs, h);
 	}
@@ -660,7 +644,7 @@ static int resolve_lower(struct lam_stack *s, uint64_t id, struct fsys *fs, uint
 	int r;
 
 	if (fs->needs_generation) {
-		r = uppermap_lower_generation(s, ino, &generation);
+		r = uppermap_lower_generation(s, id, &generation);
 		if (r <= 0)
 			return r < 0 ? r : -ESTALE;
 	}
@@ -671,27 +655,31 @@ static int resolve_lower(struct lam_stack *s, uint64_t id, struct fsys *fs, uint
 				    : resolve_lower_file(s, id, fs, &h, &st, ret);
 }
 
-/* Without privilege a file cannot be opened by handle: it is found by its number in a walk of the layers. */
+/* Without privilege a file cannot be opened by handle: it is found by its number in a walk of the layers.  The
+ * same where a name has to be known. */
 static int resolve_by_walk(struct lam_stack *s, uint64_t id, struct fsys *fs, uint64_t ino,
 			   struct node **ret)
 {
-	uint64_t upper_ino;
+	struct fsys *upper_fs = fs;
+	uint64_t upper, upper_ino = ino;
 	uint32_t generation;
 	int r = 0;
 
 	if (!fs->can_decode_dirs)
 		return -ESTALE;
 	if (!(id & ID_BORN_UPPER) && s->has_upper)
-		r = upper_of(s, id, &upper_ino, &generation);
+		r = upper_of(s, id, &upper, &generation);
+	if (r > 0)
+		upper_ino = id_real_ino(s, upper, &upper_fs);
 	for (unsigned i = id & ID_BORN_UPPER || r > 0 ? 0 : 1; i <= s->n_lower; i++) {
-		struct namewalk w = { .s = s, .ino = i ? ino : r > 0 ? upper_ino : ino };
+		struct namewalk w = { .s = s, .ino = i ? ino : upper_ino, .fs = i ? fs : upper_fs };
 		HELD(d, s);
 
 		if ((!i && !s->has_upper) || (i && id & ID_BORN_UPPER))
 			break;
-		if (s->layers[i].fs != fs && !(i == 0 && r > 0))
+		if (!layer_has_fs(s, (uint16_t)i, fs) && !(i == 0 && r > 0))
 			continue;
-		if (walk_layer(s, (uint16_t)i, name_seen, &w) <= 0 ||
+		if (walk_layer(s, (uint16_t)i, name_seen, &w, NULL) <= 0 ||
 		    resolve_dir(s, &w.dir, (uint16_t)i, &d.n) < 0)
 			continue;
 		mutex_lock(&d.n->dir->lock);

@@ -20,6 +20,7 @@ static int settle_redirect(struct lam_stack *s, const struct lam_config *c)
 	s->redirect_on = r == LAM_REDIRECT_ON;
 	s->redirect_follow = r == LAM_REDIRECT_ON || r == LAM_REDIRECT_FOLLOW ||
 			     r == LAM_REDIRECT_OFF;
+	s->xino_on = c->xino == LAM_XINO_ON;
 	return 0;
 }
 
@@ -127,12 +128,29 @@ static unsigned fd_limit(const struct lam_config *c)
 
 /* ---- Layers ---- */
 
+/* Where the descriptors of lam_config.dir_fds are. */
+enum { DIR_UPPER, DIR_WORK, DIR_LOWER };
+
 static int open_layer_dir(const char *path)
 {
 	int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
 
 	if (fd < 0)
 		log_error("cannot open layer %s: %s", QUOTE(path), log_errno(fd));
+	return fd;
+}
+
+/* A directory of the configuration, which may be open as its descriptor I.  It is opened anew: locks go
+ * with the open file, and another process has this one. */
+static int open_config_dir(const struct lam_config *c, size_t i, const char *path)
+{
+	int fd;
+
+	if (!c->dir_fds || c->dir_fds[i] < 0)
+		return open_layer_dir(path);
+	fd = sys_openat(c->dir_fds[i], ".", O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		log_error("cannot open layer %s again: %s", QUOTE(path), log_errno(fd));
 	return fd;
 }
 
@@ -170,11 +188,12 @@ static int protect_lower(int fd)
 	return own;
 }
 
-static int open_layer(struct lam_stack *s, uint16_t i, const char *path, bool data_only)
+/* Take FD, which may be an error, as layer I. */
+static int take_layer(struct lam_stack *s, uint16_t i, int fd, const char *path, bool data_only)
 {
 	struct layer *l = &s->layers[i];
 	struct statx st;
-	int fd = open_layer_dir(path), r;
+	int r;
 
 	if (fd < 0)
 		return fd;
@@ -187,7 +206,7 @@ static int open_layer(struct lam_stack *s, uint16_t i, const char *path, bool da
 	if (r < 0)
 		return r;
 	l->ino = st.stx_ino;
-	l->fs = fsys_add(s, l->fd, &st);
+	l->fs = fsys_add(s, l->fd, &st, NULL);
 	if (!l->fs) {
 		log_error("the layers lie on more than %u filesystems", MAX_FILESYSTEMS);
 		return -EMFILE;
@@ -308,10 +327,14 @@ static void close_layer(struct layer *l)
 	l->fd = -1;
 }
 
-static int open_lowers(struct lam_stack *s, const char *const *paths, size_t n, bool data)
+static int open_lowers(struct lam_stack *s, const struct lam_config *c, bool data)
 {
+	const char *const *paths = data ? c->data_lower : c->lower;
+	size_t n = data ? c->n_data_lower : c->n_lower;
+
 	for (size_t i = 0; i < n; i++) {
-		int r = open_layer(s, s->n_layers, paths[i], data);
+		int fd = open_config_dir(c, DIR_LOWER + (data ? c->n_lower : 0) + i, paths[i]);
+		int r = take_layer(s, s->n_layers, fd, paths[i], data);
 
 		if (r < 0) {
 			s->n_layers++; /* closed with the rest */
@@ -337,10 +360,10 @@ static int open_upper(struct lam_stack *s, const struct lam_config *c)
 	struct sys_handle h;
 	int mount_up = 0, mount_work = 0, r;
 
-	r = open_layer(s, LAYER_UPPER, c->upper, false);
+	r = take_layer(s, LAYER_UPPER, open_config_dir(c, DIR_UPPER, c->upper), c->upper, false);
 	if (r < 0)
 		return r;
-	s->base_fd = open_layer_dir(c->work);
+	s->base_fd = open_config_dir(c, DIR_WORK, c->work);
 	if (s->base_fd < 0)
 		return s->base_fd;
 	r = sys_statx(s->layers[LAYER_UPPER].fd, "", &up);
@@ -380,10 +403,11 @@ static int open_layers(struct lam_stack *s, const struct lam_config *c)
 	if (s->has_upper)
 		r = open_upper(s, c);
 	if (r == 0)
-		r = open_lowers(s, c->lower, c->n_lower, false);
+		r = open_lowers(s, c, false);
 	if (r == 0)
-		r = open_lowers(s, c->data_lower, c->n_data_lower, true);
-	for (uint16_t i = 1; r == 0 && i < s->n_layers; i++)
+		r = open_lowers(s, c, true);
+	/* Who takes over has the directories that were found good, and no paths to look at. */
+	for (uint16_t i = 1; r == 0 && !c->takeover && i < s->n_layers; i++)
 		r = check_overlap(s, s->layers[i].path, i, s->n_layers);
 	return r;
 }
@@ -423,6 +447,7 @@ static int make_root_stack(struct lam_stack *s)
 		s->root_stack[i] = rdir_new(NULL, NULL, (uint16_t)(i + 1), s->layers[i + 1].ino);
 		if (!s->root_stack[i])
 			return -ENOMEM;
+		s->root_stack[i]->true_numbers = !s->layers[i + 1].fs->opaque_handles;
 	}
 	if (!s->has_upper)
 		return 0;
@@ -470,11 +495,14 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	if (!s)
 		return NULL;
 	s->base_fd = s->work_fd = s->index_fd = s->own_fd = s->orphan_fd = s->links_fd =
-		s->lock_fd = -1;
+		s->origins_fd = s->lock_fd = -1;
 	mutex_init(&s->fs_lock, RANK_LEAF);
 	mutex_init(&s->work_lock, RANK_WORK);
 	mutex_init(&s->rename_lock, RANK_RENAME);
+	for (unsigned i = 0; i < NAME_STRIPES; i++)
+		mutex_init(&s->name_locks[i], RANK_NAMES);
 	mutex_init(&s->copyup_lock, RANK_LEAF);
+	mutex_init(&s->record_lock, RANK_LEAF);
 	mutex_init(&s->rdir_lock, RANK_RDIR);
 	mutex_init(&s->listings_lock, RANK_LISTINGS);
 	mutex_init(&s->origins_lock, RANK_MAP);
@@ -483,6 +511,7 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	s->listing_max = LISTING_NAMES_MAX;
 	fdcache_init(&s->fds, fd_limit(c));
 	s->node_limit = c->max_nodes;
+	s->takeover = c->takeover;
 	return s;
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What upper holds, by inode number, and which upper object came from which lower one: made by one walk of
- * upper when an id must be resolved from nothing, and kept in step afterwards.  It tells a number that
- * belongs to upper from one that a forged handle made up, and gives generations where a filesystem's
- * handles need them (tmpfs, xfs without privilege; lower layers on them are walked for the same reason).
- * Lock: origins_lock for all of it; building happens under it, since nothing can go on without.
+ * upper when an id must be resolved from nothing, and kept in step afterwards.  It tells an inode that
+ * belongs to upper from one that a forged handle made up, by number and generation.  Lower layers on
+ * filesystems whose handles need generations (tmpfs, xfs without privilege) are walked for these.
+ * Lock: origins_lock for all of it; building happens under it, since nothing can go on without, and under
+ * the lock of renames.
  */
 #include "core.h"
 
@@ -12,9 +13,11 @@
 
 #include "base/hash.h"
 
+/* Inodes of upper stand here as the id that they have as born there, which tells the filesystem too: upper
+ * may have others (subvolumes) inside. */
 struct slot {
 	uint64_t key; /* 0 is free */
-	uint64_t ino;
+	uint64_t value;
 	uint32_t generation;
 };
 
@@ -29,9 +32,9 @@ struct todo {
 };
 
 struct uppermap {
-	struct table upper;   /* inode number -> generation */
+	struct table upper;   /* inode -> the id of its object, and generation */
 	struct table origins; /* id -> upper inode */
-	struct table lower;   /* inode number -> generation, of lower layers that need it */
+	struct table lower;   /* id -> generation, of lower layers that need it */
 	bool has_lower;
 	struct todo *dirs; /* upper directories with an origin, not yet in ORIGINS */
 };
@@ -81,59 +84,26 @@ static const struct slot *table_find(const struct table *t, uint64_t key)
 	return NULL;
 }
 
-/* ---- A walk of one layer, without recursion ---- */
-
-struct layerwalk {
-	struct lam_stack *s;
-	uint16_t layer;
-	int fd; /* the directory under way */
-	struct todo *todo;
-	walk_fn fn;
-	void *ctx;
-};
-
-static int walk_name(void *ctx, const struct sys_dirent *de)
+static void table_remove(struct table *t, uint64_t key)
 {
-	struct layerwalk *w = ctx;
-	struct todo *t;
-	int r = w->fn(w->ctx, w->fd, de);
+	size_t hole;
 
-	if (r || de->type != DT_DIR)
-		return r;
-	t = malloc(sizeof(*t));
-	if (!t)
-		return -ENOMEM;
-	if (sys_name_to_handle(w->fd, de->name, &t->handle, NULL) < 0) {
-		free(t);
-		return 0;
-	}
-	t->next = w->todo;
-	w->todo = t;
-	return 0;
-}
+	if (!t->slots)
+		return;
+	for (hole = hash_u64(key) & t->mask; t->slots[hole].key != key; hole = (hole + 1) & t->mask)
+		if (!t->slots[hole].key)
+			return;
+	for (size_t i = (hole + 1) & t->mask; t->slots[i].key; i = (i + 1) & t->mask) {
+		size_t home = hash_u64(t->slots[i].key) & t->mask;
 
-int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx)
-{
-	struct layerwalk w = {
-		.s = s, .layer = layer, .fd = s->layers[layer].fd, .fn = fn, .ctx = ctx
-	};
-	int r = dirscan(w.fd, walk_name, &w);
-
-	while (w.todo) {
-		struct todo *t = w.todo;
-
-		w.todo = t->next;
-		if (r == 0) {
-			w.fd = sys_open_by_handle(s->layers[layer].fd, &t->handle,
-						  O_RDONLY | O_DIRECTORY);
-			if (w.fd >= 0) {
-				r = dirscan(w.fd, walk_name, &w);
-				sys_close(w.fd);
-			}
+		/* What follows may move back unless its home lies after the hole. */
+		if (((i - home) & t->mask) >= ((i - hole) & t->mask)) {
+			t->slots[hole] = t->slots[i];
+			hole = i;
 		}
-		free(t);
 	}
-	return r;
+	t->slots[hole].key = 0;
+	t->count--;
 }
 
 /* ---- Building ---- */
@@ -141,51 +111,77 @@ int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx)
 struct build {
 	struct lam_stack *s;
 	struct uppermap *m;
-	struct fsys *fs;
 };
 
-static int upper_name(void *ctx, int fd, const struct sys_dirent *de)
+/* A directory's identity is its lowest part, which the origin (its topmost) does not tell. */
+static int remember_dir(struct uppermap *m, int fd)
+{
+	struct todo *t = malloc(sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	if (sys_name_to_handle(fd, "", &t->handle, NULL) < 0) {
+		free(t);
+		return 0;
+	}
+	t->next = m->dirs;
+	m->dirs = t;
+	return 0;
+}
+
+/* The id of the lower object that NAME in the directory is the copy of, and is no directory; false: none. */
+static bool origin_of(struct lam_stack *s, const struct walked *at, const char *name, uint64_t *ret)
+{
+	struct origin_record rec;
+	struct found f = { 0 };
+	struct statx st;
+	struct fh fh;
+
+	if (s->upper_xattr && ovl_get_origin(s, at->fd, name, &fh) == 0 &&
+	    lookup_origin(s, &fh, &f) == 0) {
+		*ret = id_make(s, f.origin_fs, f.origin_ino, false);
+		return true;
+	}
+	if (!s->records_used || sys_statx(at->fd, name, &st) < 0 ||
+	    !record_load(s, at->fd, name, &st, &rec))
+		return false;
+	*ret = rec.id;
+	return true;
+}
+
+static int upper_name(void *ctx, const struct walked *at, const struct sys_dirent *de)
 {
 	struct build *b = ctx;
 	struct lam_stack *s = b->s;
-	struct found f = { 0 };
-	struct slot slot = { .key = de->ino, .ino = de->ino };
-	struct sys_handle h;
+	const char *name = de ? de->name : "";
+	struct slot slot = { 0 }, origin = { 0 };
 	struct fh fh;
-	int r;
+	int r = 0;
 
-	if (b->fs->needs_generation)
-		slot.generation = fsys_generation(s, b->fs, fd, de->name, &h);
-	r = table_add(&b->m->upper, slot);
-	if (r < 0 || !s->upper_xattr)
-		return r;
-	if (ovl_get_origin(s, fd, de->name, &fh) < 0 || lookup_origin(s, &fh, &f) < 0)
+	if (!at->fs || at->type == DT_DIR)
 		return 0;
-	if (de->type == DT_DIR) {
-		/* Its identity is its lowest part, which the origin (its topmost) does not tell. */
-		struct todo *t = malloc(sizeof(*t));
-
-		if (!t)
-			return -ENOMEM;
-		if (sys_name_to_handle(fd, de->name, &t->handle, NULL) < 0) {
-			free(t);
-			return 0;
-		}
-		t->next = b->m->dirs;
-		b->m->dirs = t;
-		return 0;
+	slot.key = slot.value = id_make(s, at->fs, de ? de->ino : at->ino, true);
+	slot.generation = fsys_generation(s, at->fs, at->fd, name, NULL);
+	if (de && origin_of(s, at, name, &origin.key)) {
+		origin.value = slot.key;
+		origin.generation = slot.generation;
+		slot.value = origin.key;
+		r = table_add(&b->m->origins, origin);
+	} else if (!de && s->upper_xattr && ovl_get_origin(s, at->fd, "", &fh) == 0) {
+		r = remember_dir(b->m, at->fd);
 	}
-	slot.key = id_make(s, f.origin_fs, f.origin_ino, false);
-	return table_add(&b->m->origins, slot);
+	return r < 0 ? r : table_add(&b->m->upper, slot);
 }
 
-static int lower_name(void *ctx, int fd, const struct sys_dirent *de)
+static int lower_name(void *ctx, const struct walked *at, const struct sys_dirent *de)
 {
 	struct build *b = ctx;
-	struct sys_handle h;
-	struct slot slot = { .key = de->ino, .ino = de->ino };
+	struct slot slot = { 0 };
 
-	slot.generation = fsys_generation(b->s, b->fs, fd, de->name, &h);
+	if (!at->fs || !at->fs->needs_generation || at->type == DT_DIR)
+		return 0;
+	slot.key = id_make(b->s, at->fs, de ? de->ino : at->ino, false);
+	slot.generation = fsys_generation(b->s, at->fs, at->fd, de ? de->name : "", NULL);
 	return table_add(&b->m->lower, slot);
 }
 
@@ -205,9 +201,18 @@ static void map_free(struct uppermap *m)
 	free(m);
 }
 
+static bool is_mapped(void *ctx, uint64_t ino)
+{
+	const struct build *b = ctx;
+	struct fsys *fs = b->s->layers[LAYER_UPPER].fs;
+
+	return table_find(&b->m->upper, id_make(b->s, fs, ino, true));
+}
+
 static int build_upper_locked(struct lam_stack *s)
 {
-	struct build b = { .s = s, .fs = s->layers[LAYER_UPPER].fs };
+	struct build b = { .s = s };
+	bool partial = true;
 	int r = 0;
 
 	if (s->uppermap)
@@ -216,11 +221,13 @@ static int build_upper_locked(struct lam_stack *s)
 	if (!b.m)
 		return -ENOMEM;
 	if (s->has_upper)
-		r = walk_layer(s, LAYER_UPPER, upper_name, &b);
+		r = walk_layer(s, LAYER_UPPER, upper_name, &b, &partial);
 	if (r < 0) {
 		map_free(b.m);
 		return r;
 	}
+	if (!partial)
+		record_sweep(s, is_mapped, &b);
 	s->uppermap = b.m;
 	return 0;
 }
@@ -232,63 +239,79 @@ static int build_lower_locked(struct lam_stack *s)
 
 	if (s->uppermap->has_lower)
 		return 0;
-	for (uint16_t i = 1; i <= s->n_lower && r == 0; i++) {
-		b.fs = s->layers[i].fs;
-		if (!b.fs->needs_generation)
-			continue;
-		r = walk_layer(s, i, lower_name, &b);
-	}
+	for (uint16_t i = 1; i <= s->n_lower && r == 0; i++)
+		if (s->layers[i].fs->needs_generation)
+			r = walk_layer(s, i, lower_name, &b, NULL);
 	s->uppermap->has_lower = r == 0;
+	return r;
+}
+
+/* Take the lock, with the map there.  It is made under the lock of renames: what moved from where the walk
+ * has not been to where it has would be missed for good.  New names are noted by who makes them. */
+static int lock_map(struct lam_stack *s)
+{
+	int r;
+
+	mutex_lock(&s->origins_lock);
+	if (s->uppermap)
+		return 0;
+	mutex_unlock(&s->origins_lock);
+	mutex_lock(&s->rename_lock);
+	mutex_lock(&s->origins_lock);
+	r = build_upper_locked(s);
+	mutex_unlock(&s->rename_lock);
+	if (r < 0)
+		mutex_unlock(&s->origins_lock);
 	return r;
 }
 
 /* ---- Questions ---- */
 
-int uppermap_has(struct lam_stack *s, uint64_t ino, uint32_t *ret_generation)
+int uppermap_has(struct lam_stack *s, struct fsys *fs, uint64_t ino, uint32_t *ret_generation)
 {
-	struct mutex *guard MUTEX_GUARD = mutex_guard(&s->origins_lock);
 	const struct slot *slot;
-	int r = build_upper_locked(s);
+	int r = lock_map(s);
 
 	if (r < 0)
 		return r;
-	slot = table_find(&s->uppermap->upper, ino);
+	slot = table_find(&s->uppermap->upper, id_make(s, fs, ino, true));
 	if (slot)
 		*ret_generation = slot->generation;
+	mutex_unlock(&s->origins_lock);
 	return slot != NULL;
 }
 
-int uppermap_origin(struct lam_stack *s, uint64_t id, uint64_t *ret_ino, uint32_t *ret_generation)
+int uppermap_origin(struct lam_stack *s, uint64_t id, uint64_t *ret_upper, uint32_t *ret_generation)
 {
-	struct mutex *guard MUTEX_GUARD = mutex_guard(&s->origins_lock);
 	const struct slot *slot, *up;
-	int r = build_upper_locked(s);
+	int r = lock_map(s);
 
 	if (r < 0)
 		return r;
 	slot = table_find(&s->uppermap->origins, id);
-	if (!slot)
-		return 0;
-	up = table_find(&s->uppermap->upper, slot->ino);
-	*ret_ino = slot->ino;
-	*ret_generation = up ? up->generation : slot->generation;
-	return 1;
+	if (slot) {
+		up = table_find(&s->uppermap->upper, slot->value);
+		*ret_upper = slot->value;
+		*ret_generation = up ? up->generation : slot->generation;
+	}
+	mutex_unlock(&s->origins_lock);
+	return slot != NULL;
 }
 
-int uppermap_lower_generation(struct lam_stack *s, uint64_t ino, uint32_t *ret)
+int uppermap_lower_generation(struct lam_stack *s, uint64_t id, uint32_t *ret)
 {
-	struct mutex *guard MUTEX_GUARD = mutex_guard(&s->origins_lock);
-	const struct slot *slot;
-	int r = build_upper_locked(s);
+	const struct slot *slot = NULL;
+	int r = lock_map(s);
 
-	if (r == 0)
-		r = build_lower_locked(s);
 	if (r < 0)
 		return r;
-	slot = table_find(&s->uppermap->lower, ino);
+	r = build_lower_locked(s);
+	if (r == 0)
+		slot = table_find(&s->uppermap->lower, id);
 	if (slot)
 		*ret = slot->generation;
-	return slot != NULL;
+	mutex_unlock(&s->origins_lock);
+	return r < 0 ? r : slot != NULL;
 }
 
 bool uppermap_next_dir(struct lam_stack *s, struct sys_handle *ret)
@@ -300,23 +323,57 @@ bool uppermap_next_dir(struct lam_stack *s, struct sys_handle *ret)
 		return false;
 	*ret = t->handle;
 	s->uppermap->dirs = t->next;
+	s->dirs_busy++;
 	free(t);
 	return true;
+}
+
+void uppermap_dir_done(struct lam_stack *s)
+{
+	mutex_lock(&s->origins_lock);
+	s->dirs_busy--;
+	mutex_unlock(&s->origins_lock);
+	cond_broadcast(&s->dirs_cond);
+}
+
+/* Threads that look up a directory for the sake of which they need another one might wait for each other:
+ * when all do, none waits any longer. */
+void uppermap_await_dirs(struct lam_stack *s, unsigned own)
+{
+	mutex_lock(&s->origins_lock);
+	s->dirs_waiting += own;
+	cond_broadcast(&s->dirs_cond);
+	while (s->dirs_busy > s->dirs_waiting)
+		cond_wait(&s->dirs_cond, &s->origins_lock);
+	s->dirs_waiting -= own;
+	mutex_unlock(&s->origins_lock);
+}
+
+/* ---- Keeping it in step ---- */
+
+/* The key of N's upper inode. */
+static uint64_t upper_key(struct lam_stack *s, const struct node *n, uint64_t ino)
+{
+	if (n->id & ID_BORN_UPPER)
+		return n->id;
+	return id_make(s, s->layers[LAYER_UPPER].fs, ino, true);
 }
 
 void uppermap_note(struct lam_stack *s, const struct node *n, uint64_t ino, uint32_t generation)
 {
 	struct mutex *guard MUTEX_GUARD = mutex_guard(&s->origins_lock);
-	struct slot slot = { .key = ino, .ino = ino, .generation = generation };
+	struct slot slot = { .value = n->id, .generation = generation };
 	const struct slot *old;
 	int r;
 
 	if (!s->uppermap)
 		return;
-	old = table_find(&s->uppermap->upper, ino);
+	slot.key = upper_key(s, n, ino);
+	old = table_find(&s->uppermap->upper, slot.key);
 	if (old && !generation)
 		slot.generation = old->generation;
 	r = table_add(&s->uppermap->upper, slot);
+	slot.value = slot.key;
 	slot.key = n->id;
 	if (r == 0 && !(n->id & ID_BORN_UPPER))
 		r = table_add(&s->uppermap->origins, slot);
@@ -330,6 +387,38 @@ void uppermap_note(struct lam_stack *s, const struct node *n, uint64_t ino, uint
 	if (r < 0) { /* no memory: it is made anew when it is asked next */
 		map_free(s->uppermap);
 		s->uppermap = NULL;
+	}
+}
+
+/* Remove KEY's entry if it leads to the upper inode that is gone. */
+static void origin_gone(struct uppermap *m, uint64_t key, uint64_t upper)
+{
+	const struct slot *slot = table_find(&m->origins, key);
+
+	if (slot && slot->value == upper)
+		table_remove(&m->origins, key);
+}
+
+void uppermap_gone(struct lam_stack *s, const struct node *n)
+{
+	struct mutex *guard MUTEX_GUARD = mutex_guard(&s->origins_lock);
+	const struct slot *slot;
+	uint64_t upper;
+
+	if (!s->uppermap || !node_is_upper(n))
+		return;
+	upper = upper_key(s, n, n->real_ino);
+	slot = table_find(&s->uppermap->upper, upper);
+	/* Its number may have been used again since, and noted: that one stays. */
+	if (slot && slot->value == n->id &&
+	    (!(n->id & ID_BORN_UPPER) || slot->generation == n->generation))
+		table_remove(&s->uppermap->upper, upper);
+	origin_gone(s->uppermap, n->id, upper);
+	for (unsigned i = 0; n->dir && i < n->dir->n_lower; i++) {
+		const struct rdir *low = n->dir->lower[i];
+
+		origin_gone(s->uppermap, id_make(s, s->layers[low->layer].fs, low->ino, false),
+			    upper);
 	}
 }
 

@@ -144,7 +144,7 @@ static int window_fill(struct lam_stack *s, const struct dir *dir, struct window
 		r = rdir_open(s, at, &e);
 		if (r < 0)
 			break;
-		r = dirscan(e->fd, window_name, &f);
+		r = dirscan_locked(e->fd, window_name, &f);
 		fdcache_put(&s->fds, e);
 	}
 	qsort(w->names, w->n, sizeof(w->names[0]), by_hash);

@@ -102,6 +102,32 @@ static int wipe_dir(int base, const char *keep)
 	return r;
 }
 
+/* ---- Orphans of the process before ---- */
+
+/* What its end left half done: the whiteout that was to change places with an object, and the second link of
+ * a file that has its name still (where files have handles, no link but these two kinds is there). */
+static int tidy_orphan(void *ctx, const struct sys_dirent *de)
+{
+	struct lam_stack *s = ctx;
+	struct statx st;
+	int r = sys_statx(s->orphan_fd, de->name, &st);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if ((S_ISCHR(st.stx_mode) && !st.stx_rdev_major && !st.stx_rdev_minor) ||
+	    (!S_ISDIR(st.stx_mode) && st.stx_nlink > 1 && s->layers[LAYER_UPPER].fs->can_decode))
+		return sys_unlink(s->orphan_fd, de->name);
+	s->left_orphans++;
+	return 0;
+}
+
+static int tidy_orphans(struct lam_stack *s)
+{
+	int r = dirscan(s->orphan_fd, tidy_orphan, s);
+
+	return r < 0 ? r : 0;
+}
+
 /* ---- Checks ---- */
 
 static int only_volatile(void *ctx, const struct sys_dirent *de)
@@ -302,12 +328,18 @@ int work_open(struct lam_stack *s, const struct lam_config *c)
 	s->orphan_fd = make_dir(s->own_fd, "orphans", 0700);
 	if (s->orphan_fd < 0)
 		return s->orphan_fd;
-	r = wipe_dir(s->orphan_fd, NULL);
+	r = s->takeover ? tidy_orphans(s) : wipe_dir(s->orphan_fd, NULL);
 	if (r < 0)
 		return r;
 	s->links_fd = make_dir(s->own_fd, "links", 0700);
 	if (s->links_fd < 0)
 		return s->links_fd;
+	s->origins_fd = make_dir(s->own_fd, "origins", 0700);
+	if (s->origins_fd < 0)
+		return s->origins_fd;
+	r = record_open(s);
+	if (r < 0)
+		return r;
 	probe_all(s, c);
 	if (s->fsync == LAM_FSYNC_VOLATILE)
 		return mark_volatile(s);
@@ -316,9 +348,10 @@ int work_open(struct lam_stack *s, const struct lam_config *c)
 
 void work_close(struct lam_stack *s)
 {
-	int *fds[] = { &s->orphan_fd, &s->links_fd, &s->index_fd, &s->work_fd,
-		       &s->lock_fd,   &s->own_fd,   &s->base_fd };
+	int *fds[] = { &s->orphan_fd, &s->links_fd, &s->origins_fd, &s->index_fd,
+		       &s->work_fd,   &s->lock_fd,  &s->own_fd,	    &s->base_fd };
 
+	numset_clear(&s->records_fresh);
 	if (s->work_fd >= 0 && s->whiteout_name[0])
 		(void)sys_unlink(s->work_fd, s->whiteout_name);
 	if (s->orphan_fd >= 0)

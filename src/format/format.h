@@ -87,6 +87,18 @@ size_t nlink_encode(const struct nlink_diff *diff, char out[16]);
 int protattr_decode(const char *value, size_t len, unsigned *ret);
 size_t protattr_encode(unsigned attrs, char out[4]);
 
+/* ---- Origins of what can carry no attribute ---- */
+
+#define ORIGIN_RECORD_LEN 43
+struct origin_record {
+	uint64_t id; /* of the object */
+	uint32_t generation;
+	uint32_t upper_generation; /* of the upper inode; 0: unknown */
+	uint32_t upper_birth;	   /* its birth time, hashed; 0: unknown */
+};
+int origin_record_decode(const char *text, size_t len, struct origin_record *ret);
+void origin_record_encode(const struct origin_record *rec, char out[ORIGIN_RECORD_LEN + 1]);
+
 /* ---- Whiteouts by name ---- */
 
 #define DOT_WH ".wh."

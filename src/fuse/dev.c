@@ -26,6 +26,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "super/super.h"
 
 /* A descriptor of the connection: a clone of the front's, or the front's own.  A request is answered
  * where it was read, so it stays open until the last late answer too is given. */
@@ -40,7 +41,9 @@ struct dev_thread {
 	struct slot *slot;
 	struct channel *channel;
 	int fd; /* the channel's */
+	unsigned index;
 	int epoll;
+	int parked; /* an epoll set for when it takes no requests, or -1 */
 	char *buf;
 	size_t buf_size, in_off, out_off;
 	bool eager; /* the last read after an answer found a request */
@@ -72,6 +75,8 @@ static void dev_free(struct dev_thread *t)
 		(void)munmap(t->buf, t->buf_size); /* it was mapped like this */
 	if (t->epoll >= 0)
 		(void)close(t->epoll);
+	if (t->parked >= 0)
+		(void)close(t->parked);
 	channel_put(t->channel);
 	free(t);
 }
@@ -92,6 +97,39 @@ static int clone_fd(struct fuse_front *front)
 	return TAKE_FD(fd);
 }
 
+/* The descriptor of thread I.  Those that a supervisor has are not ours to close: with the last copy of a
+ * clone go the requests that were read from it. */
+static int channel_fd(struct fuse_front *front, unsigned i, bool *ret_own)
+{
+	int fd = front->fd;
+
+	*ret_own = false;
+	if (i == 0)
+		return fd;
+	if (front->link)
+		fd = state_kept(front->link->state, STATE_FD_CLONE, i);
+	if (front->link && fd >= 0)
+		return fd;
+	fd = clone_fd(front);
+	*ret_own = fd != front->fd;
+	if (*ret_own && front->link && super_keep(front->link, STATE_FD_CLONE, i, fd) < 0) {
+		(void)close(fd); /* nothing was read from it */
+		*ret_own = false;
+		return front->fd;
+	}
+	return fd;
+}
+
+/* A worker that is killed in a page fault while the kernel copies a message makes an error of it: so there
+ * are no faults.  Where memory may not be locked, at least the first are over. */
+static void pin_buffer(struct dev_thread *t)
+{
+	if (!t->front->link || mlock(t->buf, t->buf_size) == 0)
+		return;
+	log_debug("the buffers cannot be locked in memory: %s", log_errno(-errno));
+	(void)madvise(t->buf, t->buf_size, MADV_POPULATE_WRITE);
+}
+
 static int watch(int epoll, int fd, uint32_t events)
 {
 	struct epoll_event e = { .events = events, .data = { .fd = fd } };
@@ -99,7 +137,22 @@ static int watch(int epoll, int fd, uint32_t events)
 	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
 }
 
-static int dev_new(struct fuse_front *front, struct slot *slot, bool first, struct dev_thread **ret)
+/* What a parked thread waits for. */
+static int watch_parked(struct dev_thread *t)
+{
+	struct fuse_front *front = t->front;
+	int r;
+
+	if (!front->crew.n)
+		return 0;
+	t->parked = epoll_create1(EPOLL_CLOEXEC);
+	if (t->parked < 0)
+		return -errno;
+	r = watch(t->parked, front->crew.members[t->index].call_fd, EPOLLIN);
+	return r < 0 ? r : watch(t->parked, front->quit_fd, EPOLLIN);
+}
+
+static int dev_new(struct fuse_front *front, struct slot *slot, unsigned i, struct dev_thread **ret)
 {
 	struct dev_thread *t __attribute__((cleanup(dev_freep))) = calloc(1, sizeof(*t));
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -110,12 +163,12 @@ static int dev_new(struct fuse_front *front, struct slot *slot, bool first, stru
 		return -ENOMEM;
 	t->front = front;
 	t->slot = slot;
-	t->epoll = -1;
+	t->index = i;
+	t->epoll = t->parked = -1;
 	t->channel = calloc(1, sizeof(*t->channel));
 	if (!t->channel)
 		return -ENOMEM;
-	t->fd = t->channel->fd = first ? front->fd : clone_fd(front);
-	t->channel->own = t->fd != front->fd;
+	t->fd = t->channel->fd = channel_fd(front, i, &t->channel->own);
 	atomic_init(&t->channel->refs, 1);
 	t->in_off = page - sizeof(struct fuse_in_header) - sizeof(struct fuse_write_in);
 	t->out_off = 2 * page;
@@ -124,12 +177,15 @@ static int dev_new(struct fuse_front *front, struct slot *slot, bool first, stru
 	if (buf == MAP_FAILED)
 		return -errno;
 	t->buf = buf;
+	pin_buffer(t);
 	t->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (t->epoll < 0)
 		return -errno;
 	r = watch(t->epoll, t->fd, EPOLLIN | EPOLLEXCLUSIVE);
 	if (r == 0)
 		r = watch(t->epoll, front->quit_fd, EPOLLIN);
+	if (r == 0)
+		r = watch_parked(t);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(t);
@@ -229,6 +285,20 @@ static void handle(struct dev_thread *t, size_t len)
 	if (r == REQUEST_SILENT)
 		return;
 	(void)dev_reply(t->fd, &rq, r); /* logged; the next read tells if all is over */
+	once_leave(&rq);
+}
+
+/* Wait to be called out: 0; 1 for the word to quit, after which others serve what is left. */
+static int wait_parked(struct dev_thread *t)
+{
+	struct epoll_event e;
+	uint64_t n;
+
+	if (epoll_wait(t->parked, &e, 1, -1) < 0)
+		return errno == EINTR ? 0 : -errno;
+	if (e.data.fd == t->front->quit_fd)
+		return 1;
+	return read(e.data.fd, &n, sizeof(n)) < 0 && errno != EAGAIN ? -errno : 0;
 }
 
 /* Wait for a request or the word to quit. */
@@ -246,17 +316,23 @@ static int step(struct dev_thread *t)
 {
 	ssize_t n;
 
+	if (crew_parked(&t->front->crew, t->index))
+		return wait_parked(t);
 	if (!t->eager && !atomic_load_explicit(&t->front->draining, memory_order_relaxed)) {
 		int r = wait_event(t);
 
 		if (r < 0)
 			return r;
 	}
+	if (atomic_load_explicit(&t->front->leaving, memory_order_relaxed))
+		return 1;
 	n = read(t->fd, t->buf + t->in_off, t->buf_size - t->in_off);
 	if (n == 0)
 		return -ENODEV; /* not what /dev/fuse does; an end all the same */
 	if (n > 0) {
+		crew_begin(&t->front->crew, t->index);
 		handle(t, (size_t)n);
+		crew_end(&t->front->crew, t->index);
 		/* While requests come one after the other, waiting first would cost a call each;
 		 * when they do not, trying would. */
 		t->eager = atomic_load_explicit(&t->front->running, memory_order_relaxed) == 1;
@@ -290,30 +366,56 @@ static void *dev_main(void *arg)
 	return NULL;
 }
 
+static void *watch_main(void *arg)
+{
+	struct fuse_front *front = arg;
+
+	crew_watch(&front->crew, front->quit_fd);
+	return NULL;
+}
+
+static int start_thread(struct fuse_front *front, struct slot *slots, unsigned i, pthread_t *thread)
+{
+	struct dev_thread *t = NULL;
+	int r = dev_new(front, &slots[i], i, &t);
+
+	if (r < 0)
+		return r;
+	atomic_fetch_add(&front->running, 1);
+	r = front_thread(thread, dev_main, t);
+	if (r < 0) {
+		atomic_fetch_sub(&front->running, 1);
+		dev_free(t);
+	}
+	return r;
+}
+
 int dev_start(struct fuse_front *front, struct slot *slots, pthread_t *threads)
 {
 	int flags = fcntl(front->fd, F_GETFL);
-	int started = 0, r = 0;
+	unsigned started = 0;
+	int r = 0;
 
 	if (flags < 0 || fcntl(front->fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return -errno;
-	for (unsigned i = 0; i < front->n_dev; i++) {
-		struct dev_thread *t = NULL;
-
-		r = dev_new(front, &slots[i], i == 0, &t);
+	while (started < front->n_dev) {
+		r = start_thread(front, slots, started, &threads[started]);
 		if (r < 0)
 			break;
-		atomic_fetch_add(&front->running, 1);
-		r = front_thread(&threads[started], dev_main, t);
-		if (r < 0) {
-			atomic_fetch_sub(&front->running, 1);
-			dev_free(t);
-			break;
-		}
 		started++;
 	}
 	if (r < 0 && started > 0)
-		log_warning("only %d of %u threads could be started: %s", started, front->n_dev,
+		log_warning("only %u of %u threads could be started: %s", started, front->n_dev,
 			    log_errno(r));
-	return started > 0 ? started : r;
+	if (started == 0)
+		return r;
+	crew_limit(&front->crew, started);
+	if (!front->crew.n)
+		return (int)started;
+	r = front_thread(&threads[started], watch_main, front);
+	if (r < 0) {
+		log_warning("requests are served by one thread: %s", log_errno(r));
+		return (int)started;
+	}
+	return (int)started + 1;
 }

@@ -13,12 +13,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "again.h"
 #include "base/mutex.h"
 #include "compat.h"
+#include "crew.h"
 #include "front.h"
 #include "holds.h"
 #include "late.h"
 #include "passthrough.h"
+#include "walk.h"
 
 /* How many INTERRUPTs that came before their request are remembered. */
 #define EARLY_MAX 8u
@@ -50,13 +53,18 @@ struct ttl {
 };
 
 struct fuse_front {
-	struct lam_stack *stack; /* borrowed */
+	struct lam_stack *stack;       /* borrowed */
+	const struct super_link *link; /* to the supervisor; NULL: there is none */
+	bool successor; /* another worker served before: the kernel refers to more than we know of */
+	struct orphans *orphans; /* left by that one */
 	struct holds *holds;
 	int fd;		      /* /dev/fuse */
 	int stop_fd;	      /* eventfd: wakes the thread in fuse_front_serve() */
 	int quit_fd;	      /* eventfd: tells the serving threads to drain and end */
 	atomic_bool dead;     /* the connection is no more */
 	atomic_bool draining; /* serve what is queued, then end */
+	atomic_bool retiring; /* leave the mount to another worker */
+	atomic_bool leaving;  /* for that: read no more */
 	bool detached;	      /* the mount was taken away; only serve and close look */
 	atomic_int failure;   /* what ended serving, if it was an error */
 
@@ -76,6 +84,7 @@ struct fuse_front {
 	bool uring; /* requests come over io_uring */
 	bool uring_or_fail;
 	unsigned n_dev;	    /* threads on /dev/fuse */
+	struct crew crew;   /* which of them take requests */
 	unsigned n_queues;  /* io_uring queues, one thread each */
 	struct slot *slots; /* n_slots of them: dev, queues, late threads */
 	unsigned n_slots;
@@ -87,6 +96,8 @@ struct fuse_front {
 	/* Operations that may not hold up a serving thread.  Two pools: a seek waits for writes, so
 	 * writes must not queue behind seeks. */
 	struct late_pool *seekers, *slow;
+
+	struct walk walk; /* what those who list directories want */
 };
 
 /* Where a request that wants to be served later stands. */
@@ -113,7 +124,8 @@ struct request {
 	size_t out_size;
 	struct lam_call call;
 	enum lateness late;
-	uint64_t counted; /* this answer adds a reference to this id; 0: none */
+	uint64_t counted;	     /* this answer adds a reference to this id; 0: none */
+	struct state_intent *intent; /* the record of a request that must not be done twice */
 };
 
 /* request.c */
@@ -197,6 +209,10 @@ int op_unsupported(struct request *rq);
 void op_readdirplus_undo(struct request *rq, size_t len);
 /* Undo the count of an open that did not reach the kernel. */
 void op_open_undo(struct request *rq);
+/* For lam_stack_add_user(). */
+bool front_in_use(void *ctx, uint64_t id);
+/* The kernel has nothing of ID any more. */
+void front_gone(struct fuse_front *front, uint64_t id);
 /* References of the kernel to ID went away. */
 void front_forget(struct fuse_front *front, uint64_t id, uint64_t n);
 
@@ -206,6 +222,10 @@ void front_forget(struct fuse_front *front, uint64_t id, uint64_t n);
  * from OFF on for LEN bytes (0: to the end), which writes dirty pages back and so waits for WRITEs
  * to be served.  0 also if the kernel does not hold ID. */
 int notify_inval_inode(struct fuse_front *front, uint64_t id, int64_t off, int64_t len);
+/* The same for attributes, with -ENOENT if the kernel has no such inode. */
+int notify_ask_inode(struct fuse_front *front, uint64_t id);
+/* Ask for all requests again that were read and not answered. */
+int notify_resend(struct fuse_front *front);
 /* A set-uid or set-gid bit or the like may have gone: make the kernel ask for ID's mode again. */
 void notify_priv_gone(struct fuse_front *front, uint64_t id);
 
@@ -227,7 +247,7 @@ int init_negotiate(const struct fuse_front *front, const struct fuse_init_in *in
 
 /* dev.c */
 
-/* Serve /dev/fuse with n_dev threads, using the first of SLOTS; *THREADS has room for them.
+/* Serve /dev/fuse with n_dev threads, using the first of SLOTS; *THREADS has room for them and one more.
  * Returns how many run, or an error if none does. */
 int dev_start(struct fuse_front *front, struct slot *slots, pthread_t *threads);
 /* Write an answer to FD, which its request was read from. */

@@ -12,7 +12,8 @@ struct listing {
 	char *buf;
 	size_t size, used;
 	bool plus;
-	bool full; /* an entry did not fit */
+	bool full;     /* an entry did not fit */
+	bool left_out; /* an entry has no attributes, though the kernel takes some */
 };
 
 static void put_dirent(char *to, const struct lam_dirent *d)
@@ -49,6 +50,7 @@ static bool take_entry(void *ctx, const struct lam_dirent *d)
 
 		if (d->entry && reply_fill_entry(l->rq->front, d->entry, &entry, 0) < 0)
 			entry = (struct fuse_entry_out){ 0 };
+		l->left_out |= !d->entry && !S_ISDIR(d->type);
 		memcpy(at, &entry, sizeof(entry));
 		at += sizeof(entry);
 	}
@@ -67,10 +69,16 @@ static int list(struct request *rq, bool plus)
 		.size = in->size < rq->out_size ? in->size : rq->out_size,
 		.plus = plus,
 	};
+	struct walk *walk = &rq->front->walk;
+	uint64_t id = rq->head.nodeid;
+	unsigned flags = plus ? LAM_LIST_PLUS : 0;
 	int r;
 
-	r = lam_readdir(rq->front->stack, &rq->call, rq->head.nodeid, in->offset,
-			plus ? LAM_LIST_PLUS : 0, take_entry, &l);
+	if (plus && walk_list(walk, id, in->offset == 0))
+		flags |= LAM_LIST_SPARSE;
+	r = lam_readdir(rq->front->stack, &rq->call, id, in->offset, flags, take_entry, &l);
+	if (flags & LAM_LIST_SPARSE && !l.left_out && in->offset == 0)
+		walk_nothing_left_out(walk, id);
 	/* What is listed is counted: it has to arrive, and an error comes up again. */
 	if (l.used > 0)
 		return (int)l.used;

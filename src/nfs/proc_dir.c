@@ -65,7 +65,7 @@ static bool emit(void *ctx, const struct lam_dirent *de)
 	(void)xdr_bool(out, &more);
 	(void)xdr_u_quad_t(out, &ino);
 	(void)xdr_u_int(out, &len);
-	(void)xdr_opaque(out, (char *)(uintptr_t)de->name, len); /* only read */
+	(void)message_opaque(out, (char *)(uintptr_t)de->name, len); /* only read */
 	(void)xdr_u_quad_t(out, &cookie);
 	if (l->plus)
 		put_plus(l, de->entry);
@@ -112,7 +112,7 @@ static nfsstat3 list(struct nfs_call *call, const struct list_args *in, const st
 	put_post_attr(call, &dir->attr, &attr);
 	(void)xdr_nfsstat3(call->out, &status); /* in->room is less than what the answer has */
 	(void)xdr_post_op_attr(call->out, &attr);
-	(void)xdr_opaque(call->out, (char *)call->front->cookie_verf, COOKIEVERFSIZE3);
+	(void)message_opaque(call->out, (char *)call->front->cookie_verf, COOKIEVERFSIZE3);
 	r = lam_readdir(call->front->stack, &call->lam, dir->id, in->cookie,
 			in->plus ? LAM_LIST_PLUS : 0, emit, &l);
 	if (r < 0)

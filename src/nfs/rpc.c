@@ -185,9 +185,8 @@ static void squash(const struct export_rule *rule, struct nfs_cred *cred)
 /* Returns 0 or what the client is told about its credentials. */
 static uint32_t take_cred(const struct peer *peer, const rpc_auth *auth, struct nfs_cred *ret)
 {
-	char machine[255];
 	uint32_t gids[16];
-	auth_sys_body body = { .machine.machine_val = machine, .gids.gids_val = gids };
+	auth_sys_body body = { .gids.gids_val = gids };
 	XDR in;
 
 	be_nobody(ret);
@@ -215,6 +214,7 @@ struct message {
 	uint8_t *msg;
 	size_t len;
 	uint8_t *out_buf;
+	struct file_part *file;
 	XDR in, out;
 	uint32_t xid;
 	call_head head;
@@ -256,6 +256,7 @@ static void run(struct message *m, const struct procedure *p, const struct nfs_c
 			 .cancelled = &m->front->cancelled },
 		.proc = m->head.proc,
 		.out = &m->out,
+		.file = { .fd = -1 },
 		.out_buf = m->out_buf,
 	};
 	union nfs_args args;
@@ -271,12 +272,11 @@ static void run(struct message *m, const struct procedure *p, const struct nfs_c
 		if (p->encode && !p->encode(&m->out, &res))
 			CHECK(false); /* results are bounded, the room is not small */
 	}
+	*m->file = call.file;
 	if (!good)
 		atomic_fetch_add(&m->front->malformed, 1);
 	else if (call.failed || (p->encode && res.status != NFS3_OK))
 		atomic_fetch_add(&m->front->errors, 1);
-	if (p->decode)
-		xdr_free(p->decode, &args);
 }
 
 static ssize_t run_once(struct message *m, const struct procedure *p, const struct nfs_cred *cred)
@@ -365,9 +365,8 @@ static ssize_t dispatch(struct message *m)
 }
 
 ssize_t rpc_serve(struct nfs_front *front, unsigned worker, const struct peer *peer, uint8_t *msg,
-		  size_t len, uint8_t *out)
+		  size_t len, uint8_t *out, struct file_part *ret_file)
 {
-	char cred_body[AUTH_BYTES], verf_body[AUTH_BYTES];
 	struct message m = {
 		.front = front,
 		.worker = worker,
@@ -375,14 +374,15 @@ ssize_t rpc_serve(struct nfs_front *front, unsigned worker, const struct peer *p
 		.msg = msg,
 		.len = len,
 		.out_buf = out,
-		.head = { .cred.body.body_val = cred_body, .verf.body.body_val = verf_body },
+		.file = ret_file,
 	};
 	uint32_t type;
 
-	CHECK(len <= NFS_MAX_RECORD);
+	*ret_file = (struct file_part){ .fd = -1 };
+
+	CHECK(len <= NFS_MAX_RECORD && (uintptr_t)msg % 4 == 0 && (uintptr_t)out % 4 == 0);
 	xdrmem_create(&m.in, (char *)msg, (unsigned)len, XDR_DECODE);
 	xdrmem_create(&m.out, (char *)out, NFS_MAX_ANSWER, XDR_ENCODE);
-	/* The bodies have their place: nothing is allocated. */
 	if (!xdr_u_int(&m.in, &m.xid) || !xdr_u_int(&m.in, &type) || type != MSG_IS_CALL ||
 	    !xdr_call_head(&m.in, &m.head)) {
 		atomic_fetch_add(&front->malformed, 1);

@@ -33,7 +33,9 @@ serve()
 synced()
 {
 	await test -s "$T/trace"
-	sed -nE "s|^[0-9]+ +([a-z]+)\([0-9]+<$D/([^>]*)>.*|\1 \2|p" "$T/trace" | sort -u >"$T/synced"
+	# strace goes on where it was: before that there are zeros.
+	tr -d '\0' <"$T/trace" |
+		sed -nE "s|^[0-9]+ +([a-z]+)\([0-9]+<$D/([^>]*)>.*|\1 \2|p" | sort -u >"$T/synced"
 	: >"$T/trace"
 	printf '%s\n' "$@" | cmp -s - "$T/synced" || { sed 's/^/    synced: /' "$T/synced"; return 1; }
 }

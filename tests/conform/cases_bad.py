@@ -262,7 +262,10 @@ def upper_file_removed_behind(o):
 
 @case(lower=[LOW + [F("x/y/z", "z")]], dirty=True, **SAFE)
 def upper_directory_swapped_behind(o):
-	"""A directory of upper becomes a symlink that leads outside: nothing outside is touched."""
+	"""A directory of upper becomes a symlink that leads outside: nothing outside is touched.
+
+	That is asked of Lamina; the kernel follows the symlink when it has dropped its caches since.
+	"""
 	outside = os.path.join(o.place.dir, "outside")
 	os.makedirs(outside + "/y")
 	with open(outside + "/y/z", "w", encoding="utf-8") as f:
@@ -276,10 +279,11 @@ def upper_directory_swapped_behind(o):
 		o.unlink("x/y/z")
 		o.ls("x/y")
 		o.mkdir("x/new")
-	o.always(sorted(os.listdir(outside)) == ["y"] and os.listdir(outside + "/y") == ["z"],
-		"something outside the layers was changed")
-	with open(outside + "/y/z", encoding="utf-8") as f:
-		o.always(f.read() == "outside", "a file outside the layers was written")
+	left = sorted(os.listdir(outside)) + os.listdir(outside + "/y")
+	o.always(o.is_kernel or left == ["y", "z"], "something outside the layers was changed")
+	if not o.is_kernel:
+		with open(outside + "/y/z", encoding="utf-8") as f:
+			o.always(f.read() == "outside", "a file outside the layers was written")
 	alive(o)
 
 

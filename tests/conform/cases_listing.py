@@ -3,7 +3,7 @@
 import os
 
 from lib import look, sysc
-from lib.layers import B, C, D, F, H, K, P, S, W
+from lib.layers import B, C, D, F, H, K, P, S, W, WX
 from lib.runner import case
 
 MANY = [F("d/n%03d" % i) for i in range(300)]
@@ -76,6 +76,65 @@ def seek_to_every_cookie(o):
 	os.lseek(fd, 0, os.SEEK_SET)
 	o.note("after rewind", sorted(_names(look.read_all(fd))) == sorted(names))
 
+
+def _forest(layer):
+	"""80 directories: enough to be recognised as a walk that wants names only."""
+	items = []
+	for i in range(80):
+		d = "w/d%02d" % i
+		if layer == "bottom":
+			items += [F(d + "/low", "l"), F(d + "/both", "l"), F(d + "/gone", "l"), F(d + "/empty"),
+				H(d + "/link", d + "/low"), S(d + "/sym", "low"), P(d + "/fifo"), D(d + "/sub"),
+				F(d + "/over", "l"), F(d + "/dead", "l")]
+		elif layer == "top":
+			items += [D(d, opaque="x"), F(d + "/both", "top"), W(d + "/gone"), F(d + "/none"),
+				F(d + "/mid", "m"), WX(d + "/dead"), S(d + "/midsym", "mid"), K(d + "/sock")]
+		elif i % 3 == 0:
+			items += [F(d + "/over", "u"), F(d + "/up", "u")]
+	return items
+
+
+def _bare_walk(o, dirs):
+	out = {}
+	for d in dirs:
+		fd = o.open(d, os.O_RDONLY | os.O_DIRECTORY)
+		out[d] = [e for e in look.read_all(fd) if e[0] not in (".", "..")]
+		o.close(fd)
+	return out
+
+
+def _numbers_hold(o, walk):
+	bad = []
+	for d, entries in walk.items():
+		for name, _, ino, _ in entries:
+			if os.lstat("%s/%s/%s" % (o.mnt, d, name)).st_ino != ino:
+				bad.append(d + "/" + name)
+	o.always(not bad, "told by the listing otherwise than by stat: %s" % bad[:5])
+
+
+@case(lower=[_forest("top"), _forest("bottom")], upper=_forest("upper"), timeout=120)
+def walks_for_names_only(o):
+	"""What a walk is told of files that nobody looks at is what looking at them says."""
+	dirs = ["w/d%02d" % i for i in range(80)]
+	walk = _bare_walk(o, dirs)
+	o.note("names", {d: sorted((e[0], e[1]) for e in walk[d]) for d in dirs})
+	_numbers_hold(o, walk)
+	o.remount()
+	walk = _bare_walk(o, dirs)
+	# Files that were only named are changed, removed, replaced.
+	for d in dirs[50:]:
+		o.write(d + "/low", b"new")
+		o.unlink(d + "/both")
+		o.rename(d + "/mid", d + "/moved")
+		o.create(d + "/gone")
+		o.chmod(d + "/fifo", 0o600)
+	again = _bare_walk(o, dirs)
+	o.note("after", {d: sorted((e[0], e[1]) for e in again[d]) for d in dirs})
+	_numbers_hold(o, again)
+	old = {(d, e[0]): e[2] for d in dirs for e in walk[d]}
+	new = {(d, e[0]): e[2] for d in dirs for e in again[d]}
+	o.must(all(new[k] == old[k] for k in new if k in old and k[1] != "gone"),
+		"a number changed")
 
 @case(lower=[MANY, MORE], diverges="cookies-outlive-descriptors", bytes=False,
 	tree=False)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from lib import look, sysc, world
-from lib.layers import B, C, D, F, H, P, S
+from lib.layers import B, C, D, F, H, K, P, S
 from lib.rows import Wrong, need, row
 
 THREE = "3 file handles"
@@ -532,7 +532,8 @@ def _unprivileged(c, what):
 		else "exit code %d" % r.returncode)
 
 
-USER = dict(lower=[[F("f", "data"), D("d"), F("d/g", "g"), F("h1", "h"), H("h2", "h1")]],
+USER = dict(lower=[[F("f", "data"), D("d"), F("d/g", "g"), F("h1", "h"), H("h2", "h1"),
+	S("l", "f"), P("p"), K("k")]],
 	mount=False,
 	prepare=_owned, kernel_opts=[])
 
@@ -540,6 +541,11 @@ USER = dict(lower=[[F("f", "data"), D("d"), F("d/g", "g"), F("h1", "h"), H("h2",
 @row(SEVEN, "inode numbers over copy-up, rename and remount", **USER)
 def user_numbers(c):
 	_unprivileged(c, "numbers")
+
+
+@row(SEVEN, "the same of symlinks, FIFOs and sockets; used numbers are new objects", **USER)
+def user_special(c):
+	_unprivileged(c, "special")
 
 
 @row(SEVEN, "hard links stay whole, over a remount too", **USER)

@@ -36,6 +36,14 @@ class UserMount:
 		need(world.wait_servers(self.mnt) or self.program == "kernel", "the server stays")
 		self.start()
 
+	def crash(self):
+		world.kill_servers(self.mnt)
+		try:
+			sysc.umount(self.mnt, sysc.MNT_DETACH)
+		except OSError:
+			pass
+		self.start()
+
 	def ino(self, n):
 		return os.lstat(os.path.join(self.mnt, n)).st_ino
 
@@ -62,6 +70,61 @@ def numbers(m):
 	os.rename(m.mnt + "/f", m.mnt + "/d/f2")
 	m.remount()
 	need(m.ino("d/f2") == before["f"], "after a rename and a remount f has another number")
+
+
+def listed(m, d):
+	"""d_ino of a directory's names."""
+	with os.scandir(os.path.join(m.mnt, d)) as it:
+		return {os.path.normpath(os.path.join(d, e.name)): e.inode() for e in it}
+
+
+def special(m):
+	"""Symlinks, FIFOs and sockets, whose copies can carry no attributes."""
+	kinds = ("l", "p", "k")
+	before = {n: m.ino(n) for n in kinds}
+
+	def same(names, when):
+		for old, new in names.items():
+			need(m.ino(new) == before[old], "%s %s has %d, not %d" % (
+				when, new, m.ino(new), before[old]))
+			d = os.path.dirname(new)
+			need(listed(m, d)[new] == before[old], "%s d_ino of %s" % (when, new))
+
+	for n in kinds:
+		os.utime(os.path.join(m.mnt, n), (5, 5), follow_symlinks=False)
+	names = {n: n for n in kinds}
+	for when in ("after copy-up", "after a remount"):
+		same(names, when)
+		m.remount()
+	for n in kinds:
+		os.rename(os.path.join(m.mnt, n), os.path.join(m.mnt, "d", n + "2"))
+		names[n] = "d/" + n + "2"
+	m.remount()
+	same(names, "after a rename and a remount")
+	for n in kinds:
+		os.link(os.path.join(m.mnt, names[n]), os.path.join(m.mnt, n + "3"),
+			follow_symlinks=False)
+		os.unlink(os.path.join(m.mnt, names[n]))
+		names[n] = n + "3"
+	m.crash()
+	same(names, "after link, unlink, kill -9 and a remount")
+	for n in kinds:
+		need(os.lstat(os.path.join(m.mnt, names[n])).st_nlink == 1, "links of " + n)
+	# What takes a number again is another object.
+	for i in range(30):
+		for n in kinds:
+			os.unlink(os.path.join(m.mnt, names[n]))
+		os.symlink("born%d" % i, os.path.join(m.mnt, names["l"]))
+		os.mkfifo(os.path.join(m.mnt, names["p"]))
+		os.symlink("more", os.path.join(m.mnt, names["k"]))
+		for n in kinds:
+			need(m.ino(names[n]) != before[n], "a new object has an old number")
+		m.remount() if i % 10 == 0 else None
+	now = {n: m.ino(n) for n in names.values()}
+	m.remount()
+	need({n: m.ino(n) for n in names.values()} == now, "what is new has not kept its number")
+	left = os.listdir(os.path.join(m.base, "w", "lamina", "origins"))
+	need(not left, "records are left: %s" % left)
 
 
 def links(m):
@@ -92,7 +155,7 @@ def main():
 	m = UserMount(program, base)
 	try:
 		m.start()
-		{"numbers": numbers, "links": links, "handles": handles}[what](m)
+		{"numbers": numbers, "special": special, "links": links, "handles": handles}[what](m)
 	except (Wrong, OSError) as e:
 		print("%s: %s" % (type(e).__name__, e))
 		return 1

@@ -8,7 +8,7 @@ layers libnfs
 mkdir "$D/b/dir"
 head -c 3000000 /dev/urandom >"$D/b/dir/big"
 timeout -k 5 100 "$LAMINA" nfs -f -o "$OPTS" --listen 127.0.0.1:0 \
-	--allow 127.0.0.1,no_root_squash >"$T/log" 2>&1 </dev/null &
+	--export /exp --allow 127.0.0.1,no_root_squash >"$T/log" 2>&1 </dev/null &
 server=$!
 check "serves" await grep -q "serving on port" "$T/log"
 port=$(sed -n 's/.*serving on port //p' "$T/log")
@@ -22,6 +22,11 @@ run nfs-ls -R "$(url /)"
 check "nfs-ls: status" is "$RC" 0
 check "nfs-ls: names" is "$(awk '{ print $NF }' "$T/out" | sort | tr '\n' ' ')" \
 	"dir dir/big file only "
+# What is before the last slash is the path to mount for these tools, and they refuse an empty one.
+for name in //only /exp/only; do
+	run nfs-cat "$(url $name)"
+	check "nfs-cat $name" cmp "$D/b/only" "$T/out"
+done
 run nfs-cp "$(url /dir/big)" "$T/copy"
 check "nfs-cp from" cmp "$D/b/dir/big" "$T/copy"
 run nfs-cp "$T/copy" "$(url /dir/new)"

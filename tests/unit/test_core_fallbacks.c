@@ -227,6 +227,7 @@ static void make_layers(void)
 	lower_file("l1/hard", "hard\n");
 	assert_int_equal(linkat(scratch, "l1/hard", scratch, "l1/hard2", 0), 0);
 	assert_int_equal(symlinkat("target", scratch, "l1/link"), 0);
+	assert_int_equal(symlinkat("target", scratch, "l1/sym"), 0);
 	memset(long_name, 'n', LONG_NAME);
 	snprintf(path, sizeof(path), "l1/%s", long_name);
 	lower_file(path, "long\n");
@@ -391,8 +392,40 @@ static void empty_scratch(void)
 	}
 }
 
+/* Copies of files below, one of a symlink, by other names as well: what they are called now. */
+static const char *const copies[] = { "dir/file", "sym2", "ren/sub/file" };
+#define N_COPIES 3u
+
+static void copy_some(uint64_t ids[N_COPIES])
+{
+	const struct lam_attr a = { .mtime = { .tv_sec = 5 } };
+	struct lam_attr after;
+	struct lam_entry e;
+
+	assert_int_equal(move("sym", "sym2", 0), 0);
+	for (size_t i = 0; i < N_COPIES; i++) {
+		assert_int_equal(find(copies[i], &e), 0);
+		ids[i] = e.id;
+		assert_int_equal(lam_setattr(stack, &call, e.id, LAM_SET_MTIME, &a, &after), 0);
+		assert_int_equal(find(copies[i], &e), 0);
+		assert_int_equal(e.id, ids[i]);
+		assert_int_equal(e.attr.ino, after.ino);
+	}
+}
+
+static void copies_are_kept(const uint64_t ids[N_COPIES])
+{
+	struct lam_entry e;
+
+	for (size_t i = 0; i < N_COPIES; i++) {
+		assert_int_equal(find(copies[i], &e), 0);
+		assert_int_equal(e.id, ids[i]);
+	}
+}
+
 static void story(const struct missing *m)
 {
+	uint64_t ids[N_COPIES];
 	char *before, *after;
 
 	make_layers();
@@ -403,6 +436,7 @@ static void story(const struct missing *m)
 	links(m);
 	orphans(m);
 	assert_int_equal(put("dir/file", 6, "above\n"), 0);
+	copy_some(ids);
 	before = picture();
 	assert_null(strstr(before, "opq/old"));
 	assert_null(strstr(before, "opq/below"));
@@ -415,6 +449,7 @@ static void story(const struct missing *m)
 	open_stack();
 	after = picture();
 	assert_string_equal(before, after);
+	copies_are_kept(ids);
 	close_stack();
 	no_litter();
 	free(after);
@@ -572,6 +607,159 @@ static void calls_refused(void **state)
 	}
 }
 
+/* ---- Records of origins ---- */
+
+static unsigned count_records(void)
+{
+	int fd = openat(scratch, "work/lamina/origins", O_RDONLY | O_DIRECTORY);
+	DIR *dir = fdopendir(fd);
+	struct dirent *de;
+	unsigned n = 0;
+
+	assert_non_null(dir);
+	while ((de = readdir(dir)))
+		n += de->d_name[0] != '.';
+	closedir(dir);
+	return n;
+}
+
+/* Without attributes a copy's identity is in a record: a copy-up that is refused at its Nth call, and one that
+ * is not, leave the number as it was. */
+static bool refuse_record(int nth)
+{
+	const struct lam_attr a = { .mode = 0600 };
+	struct lam_attr after;
+	struct lam_entry e;
+	uint64_t id;
+	int r;
+
+	make_layers();
+	open_stack();
+	assert_int_equal(find("f1", &e), 0);
+	id = e.id;
+	fault_at = nth;
+	fault_errno = -ENOSPC;
+	fault_seen = 0;
+	sys_fault_hook = fault;
+	r = lam_setattr(stack, &call, id, LAM_SET_MODE, &a, &after);
+	sys_fault_hook = NULL;
+	for (int again = 0; again < 2; again++) {
+		assert_int_equal(find("f1", &e), 0);
+		assert_int_equal(e.id, id);
+		assert_int_equal(e.attr.mode & 0777, r < 0 ? 0644 : 0600);
+		close_stack();
+		open_stack();
+	}
+	assert_int_equal(find("f1", &e), 0);
+	assert_int_equal(lam_setattr(stack, &call, id, LAM_SET_MODE, &a, &after), 0);
+	assert_int_equal(move("f1", "dir/f2", 0), 0);
+	close_stack();
+	open_stack();
+	assert_int_equal(find("dir/f2", &e), 0);
+	assert_int_equal(e.id, id);
+	assert_true(count_records() >= 1);
+	assert_int_equal(drop("dir/f2", false), 0);
+	assert_true(count_records() <= 1); /* one may be of a copy that was refused */
+	close_stack();
+	no_litter();
+	empty_scratch();
+	return fault_seen >= nth;
+}
+
+static void records_refused(void **state)
+{
+	(void)state;
+	disable("xattr");
+	for (int nth = 1; refuse_record(nth); nth++)
+		;
+}
+
+/* ---- A directory that is to be replaced ---- */
+
+/* "target" is in upper, empty but for a whiteout, and has a mode and an attribute of its own. */
+static uint64_t make_target(void)
+{
+	struct lam_attr a = { .mode = 0751 };
+	struct lam_entry e;
+
+	make_layers();
+	assert_int_equal(mkdirat(scratch, "l1/target", 0755), 0);
+	lower_file("l1/target/x", "x\n");
+	open_stack();
+	assert_int_equal(drop("target/x", false), 0);
+	assert_int_equal(make("made", S_IFDIR | 0700), 0);
+	assert_int_equal(make("made/in", S_IFREG | 0600), 0);
+	assert_int_equal(find("target", &e), 0);
+	assert_int_equal(lam_setattr(stack, &call, e.id, LAM_SET_MODE, &a, &a), 0);
+	assert_int_equal(lam_setxattr(stack, &call, e.id, "user.mark", "m", 1, 0), 0);
+	return e.id;
+}
+
+static void target_is_old(uint64_t id)
+{
+	struct lam_entry e;
+	char value[4];
+
+	assert_int_equal(find("target", &e), 0);
+	assert_int_equal(e.id, id);
+	assert_int_equal(e.attr.mode, S_IFDIR | 0751);
+	assert_int_equal(lam_getxattr(stack, &call, id, "user.mark", value, sizeof(value)), 1);
+	assert_int_equal(lam_getattr(stack, &call, id, &e.attr), 0);
+	assert_int_equal(find("target/in", &e), -ENOENT);
+	assert_int_equal(find("made/in", &e), 0);
+}
+
+/* Refuse the Nth call of a rename over it; false when it has fewer. */
+static bool refuse_replacing(int nth, bool used)
+{
+	uint64_t id = make_target();
+	struct lam_entry e;
+	int r;
+
+	in_use_id = used ? id : 0;
+	fault_at = nth;
+	fault_errno = -EIO;
+	fault_seen = 0;
+	sys_fault_hook = fault;
+	r = move("made", "target", 0);
+	sys_fault_hook = NULL;
+	if (r < 0) {
+		target_is_old(id);
+		assert_int_equal(make("target/new", S_IFREG | 0600), 0); /* it is no dead one */
+		assert_int_equal(drop("target/new", false), 0);
+		close_stack();
+		open_stack();
+		target_is_old(id);
+		assert_int_equal(move("made", "target", 0), 0);
+	}
+	assert_int_equal(find("target/in", &e), 0);
+	assert_int_equal(find("made", &e), -ENOENT);
+	close_stack();
+	open_stack();
+	assert_int_equal(find("target/in", &e), 0);
+	close_stack();
+	no_litter();
+	empty_scratch();
+	return fault_seen >= nth;
+}
+
+static void replacing_refused(void **state)
+{
+	static const char *const features[] = { "", "rename_whiteout", "rename_exchange",
+						"char_device" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+		for (int used = 0; used < 2; used++)
+			for (int nth = 1;; nth++) {
+				disable(features[i]);
+				if (!refuse_replacing(nth, used))
+					break;
+			}
+		sys_enable_all();
+	}
+}
+
 /* ---- A copy that is given up by who waits for it ---- */
 
 static atomic_bool cancelled;
@@ -621,8 +809,8 @@ static void copy_interrupted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SCRATCH_TEST(features_missing),
-		SCRATCH_TEST(calls_refused),
+		SCRATCH_TEST(features_missing), SCRATCH_TEST(calls_refused),
+		SCRATCH_TEST(records_refused),	SCRATCH_TEST(replacing_refused),
 		SCRATCH_TEST(copy_interrupted),
 	};
 

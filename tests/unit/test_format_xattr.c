@@ -138,6 +138,36 @@ static void nlink_values(void **state)
 	assert_int_equal(diff.diff, 3);
 }
 
+static void origin_records(void **state)
+{
+	static const char text[] = "0100000000000abc 00000007 ffffffff 00000000";
+	static const char *const bad[] = {
+		"0100000000000abc 00000007 ffffffff 0000000",
+		"0100000000000abc 00000007 ffffffff 000000000",
+		"0100000000000abc_00000007 ffffffff 00000000",
+		"0100000000000abg 00000007 ffffffff 00000000",
+		"0100000000000abc 0000000x ffffffff 00000000",
+		"0100000000000abc 00000007 ffffff f 00000000",
+		"0100000000000abc 00000007 ffffffff 0000000 ",
+		"",
+	};
+	struct origin_record rec;
+	char out[ORIGIN_RECORD_LEN + 1];
+
+	(void)state;
+	assert_int_equal(strlen(text), ORIGIN_RECORD_LEN);
+	assert_int_equal(origin_record_decode(text, strlen(text), &rec), 0);
+	assert_int_equal(rec.id, 0x0100000000000abcull);
+	assert_int_equal(rec.generation, 7);
+	assert_int_equal(rec.upper_generation, UINT32_MAX);
+	assert_int_equal(rec.upper_birth, 0);
+	origin_record_encode(&rec, out);
+	assert_string_equal(out, text);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(origin_record_decode(bad[i], strlen(bad[i]), &rec), -EINVAL);
+	assert_int_equal(rec.generation, 7);
+}
+
 static void protattr_values(void **state)
 {
 	unsigned attrs = 99;
@@ -348,11 +378,12 @@ static void override_written(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(redirect_values),  cmocka_unit_test(redirect_parts),
-		cmocka_unit_test(metacopy_values),  cmocka_unit_test(nlink_values),
-		cmocka_unit_test(protattr_values),  cmocka_unit_test(names_of_whiteouts),
-		cmocka_unit_test(classes_of_names), cmocka_unit_test(escaping),
-		cmocka_unit_test(override_values),  cmocka_unit_test(override_written),
+		cmocka_unit_test(redirect_values),    cmocka_unit_test(redirect_parts),
+		cmocka_unit_test(metacopy_values),    cmocka_unit_test(nlink_values),
+		cmocka_unit_test(origin_records),     cmocka_unit_test(protattr_values),
+		cmocka_unit_test(names_of_whiteouts), cmocka_unit_test(classes_of_names),
+		cmocka_unit_test(escaping),	      cmocka_unit_test(override_values),
+		cmocka_unit_test(override_written),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -359,6 +359,7 @@ static void create_opens_what_was_faster(void **state)
 	const size_t len = sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out);
 
 	(void)state;
+	h.front.proto.zero_open = false;
 	assert_int_equal(create(O_CREAT | O_RDWR, "new"), len);
 	assert_int_equal(h.stack.mode, S_IFREG | 0640);
 	assert_int_equal(h.stack.cred.umask, 077);
@@ -383,6 +384,28 @@ static void create_opens_what_was_faster(void **state)
 	assert_int_equal(serve(), len);
 	assert_int_equal(h.stack.mode, S_IFREG | 0600);
 	assert_int_equal(h.stack.id, 200);
+	h.front.proto.zero_open = true;
+}
+
+/* With opens switched off a file is made by MKNOD; the kernel knows better than we whether one that is
+ * there already will do. */
+static void without_opens_mknod_makes_files(void **state)
+{
+	struct fuse_mknod_in in = { .mode = S_IFREG | 0640, .umask = 077 };
+
+	(void)state;
+	assert_int_equal(create(O_CREAT | O_RDWR, "new"), -ENOSYS);
+	h.stack.exists = true;
+	begin(FUSE_MKNOD, 1);
+	ADD(in);
+	add_name("file");
+	assert_int_equal(serve(), -ESTALE);
+	in.mode = S_IFIFO | 0640;
+	begin(FUSE_MKNOD, 1);
+	ADD(in);
+	add_name("file");
+	assert_int_equal(serve(), -EEXIST);
+	h.stack.exists = false;
 }
 
 static void rename_knows_its_flags(void **state)
@@ -824,6 +847,7 @@ int main(void)
 		TEST(statx_gives_the_birth),
 		TEST(making_passes_mode_umask_and_device),
 		TEST(create_opens_what_was_faster),
+		TEST(without_opens_mknod_makes_files),
 		TEST(rename_knows_its_flags),
 		TEST(write_passes_data_and_flags),
 		TEST(cleared_bits_reach_the_kernel_once),

@@ -166,6 +166,7 @@ class Row:
 		self.prepare = kw.pop("prepare", None)
 		self.mount = kw.pop("mount", True)
 		self.timeout = kw.pop("timeout", 60)
+		self.modes = kw.pop("modes", tuple(MODES))
 		# the row changes a lower layer itself
 		self.dirty = kw.pop("dirty", self.prepare is not None)
 		# whether it may fail without nfs_export=on

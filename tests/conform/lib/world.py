@@ -140,11 +140,13 @@ def wait_servers(mountpoint, seconds=10.0):
 
 
 def kill_servers(mountpoint):
-	for pid in servers_of(mountpoint):
-		try:
-			os.kill(pid, signal.SIGKILL)
-		except ProcessLookupError:
-			pass
+	# A supervisor that is met after its worker may have started another one.
+	for _ in range(3):
+		for pid in sorted(servers_of(mountpoint)):
+			try:
+				os.kill(pid, signal.SIGKILL)
+			except ProcessLookupError:
+				pass
 	return wait_servers(mountpoint)
 
 

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * An actor: a process with its own user, groups, capabilities, umask, current directory and
+ * descriptors.  It does its steps on both sides and compares what they showed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "differential.h"
+
+/* ---- Whose turn it is ---- */
+
+void turn_give(struct shared *sh, uint32_t to)
+{
+	__atomic_store_n(&sh->turn, to, __ATOMIC_SEQ_CST);
+	(void)syscall(SYS_futex, &sh->turn, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+/* False when SECONDS passed without a step being done (0: wait for ever). */
+bool turn_wait(struct shared *sh, uint32_t want, unsigned seconds)
+{
+	uint32_t now, progress = __atomic_load_n(&sh->progress, __ATOMIC_SEQ_CST);
+	unsigned idle = 0;
+
+	while ((now = __atomic_load_n(&sh->turn, __ATOMIC_SEQ_CST)) != want) {
+		const struct timespec second = { .tv_sec = 1 };
+		uint32_t p;
+
+		(void)syscall(SYS_futex, &sh->turn, FUTEX_WAIT, now, seconds ? &second : NULL, NULL,
+			      0);
+		p = __atomic_load_n(&sh->progress, __ATOMIC_SEQ_CST);
+		if (seconds && p == progress && errno == ETIMEDOUT && ++idle >= seconds)
+			return false;
+		if (p != progress)
+			idle = 0;
+		progress = p;
+	}
+	return true;
+}
+
+/* ---- Who the actors are ---- */
+
+static void drop_capabilities(uint64_t keep)
+{
+	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct d[2];
+
+	if (syscall(SYS_capget, &h, d) < 0)
+		abort();
+	for (int i = 0; i < 2; i++)
+		d[i].effective = d[i].permitted = d[i].permitted & (uint32_t)(keep >> (32 * i));
+	if (syscall(SYS_capset, &h, d) < 0)
+		abort();
+}
+
+static void become(unsigned actor)
+{
+	static const gid_t more[] = { 1000, 3000 };
+	const uint64_t one = 1;
+
+	/* 0 stays the saved user, for set_right() */
+	if (actor == 1 && (setgroups(2, more) < 0 || setresgid(1000, 1000, 1000) < 0 ||
+			   setresuid(1000, 1000, 0) < 0))
+		abort();
+	if (actor == 2 && (setgroups(0, NULL) < 0 || setresgid(2000, 2000, 2000) < 0 ||
+			   setresuid(2000, 2000, 0) < 0))
+		abort();
+	/* user 0 without most of what makes root */
+	if (actor == 3)
+		drop_capabilities(one << CAP_CHOWN | one << CAP_FOWNER | one << CAP_SETFCAP);
+	(void)umask(actor == 2 ? 027 : 022);
+	/* a change of user makes /proc/self root's: extended attributes are read through it */
+	(void)prctl(PR_SET_DUMPABLE, 1);
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
+/* ---- Descriptors ---- */
+
+static void close_slot(struct run *run, int slot)
+{
+	for (int i = 0; i < 2; i++) {
+		int *fd = &run->side[i].fd[slot];
+
+		if (*fd >= 0)
+			(void)close(*fd);
+		*fd = -1;
+	}
+	run->slot[slot] = (struct slot){ 0 };
+}
+
+static void unmap_slot(struct run *run, int slot)
+{
+	for (int i = 0; i < 2; i++) {
+		struct side *s = &run->side[i];
+
+		if (s->map[slot])
+			munmap(s->map[slot], s->map_len[slot]);
+		s->map[slot] = NULL;
+	}
+}
+
+static void let_go(struct run *run)
+{
+	for (int i = 0; i < SLOTS; i++)
+		close_slot(run, i);
+	for (int i = 0; i < MAPS; i++)
+		unmap_slot(run, i);
+	if (chdir("/") < 0)
+		abort();
+	for (int i = 0; i < 2; i++) {
+		struct side *s = &run->side[i];
+
+		if (s->root >= 0)
+			(void)close(s->root);
+		if (s->cwd >= 0)
+			(void)close(s->cwd);
+		s->root = s->cwd = -1;
+		for (int h = 0; h < HANDLES; h++)
+			s->handle[h].len = 0;
+	}
+}
+
+static bool enter_mounts(struct run *run)
+{
+	for (int i = 0; i < 2; i++) {
+		struct side *s = &run->side[i];
+
+		s->kernel = run->sh->kernel[i];
+		s->root = open(s->mnt, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		s->cwd = open(s->mnt, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (s->cwd < 0) {
+			run_fail(run, "root", "the root of %s: %s", s->mnt, strerror(errno));
+			return false;
+		}
+	}
+	return true;
+}
+
+/* ---- A step ---- */
+
+static void observe_path(struct run *run, struct side *s, struct rec *r, const struct op *op,
+			 bool second)
+{
+	const struct op_info *info = &op_table[op->code];
+	const struct str *path = second ? &op->path2 : &op->path;
+	enum where w = second ? W_TARGET2 : W_TARGET, p = second ? W_PARENT2 : W_PARENT;
+	int dir = op_dir(s, second ? op->at2 : op->at);
+	char parent[4200];
+	const char *slash = path->len ? memrchr(path->p, '/', path->len) : NULL;
+	size_t n = slash ? (size_t)(slash - path->p) : 0;
+
+	(void)look_at(run, s, r, w, dir, path->p, AT_SYMLINK_NOFOLLOW);
+	if (!(info->observe & 1u << p))
+		return;
+	memcpy(parent, path->p, n);
+	parent[n] = 0;
+	(void)look_at(run, s, r, p, dir, parent, n ? 0 : AT_EMPTY_PATH);
+}
+
+static bool op_creates(const struct op *op)
+{
+	return (op->code == OP_OPEN && op->a & (O_CREAT | __O_TMPFILE)) || op->code == OP_MKDIR ||
+	       op->code == OP_MKNOD || op->code == OP_SYMLINK;
+}
+
+/* FUSE has no request for these: the kernel does not do them either, so that both stay equal. */
+static bool fuse_cannot(struct run *run, const struct op *op, const struct rec *lamina)
+{
+	uint64_t mode = rec_value(lamina, W_TARGET, TAG_MODE, 0);
+
+	if (!run->place->program)
+		return false;
+	if ((op->code == OP_SETFLAGS || op->code == OP_SETFSX) && !S_ISREG(mode) &&
+	    !S_ISDIR(mode) && lamina->f[1].value == ENOTTY) {
+		rule_fired(run, "flags-of-special-files");
+		return true;
+	}
+	if (lamina->f[1].value != EOPNOTSUPP)
+		return false;
+	if (op->code != OP_FALLOCATE ||
+	    !(op->a &
+	      ~(uint64_t)(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)))
+		return false;
+	rule_fired(run, "collapse-and-insert");
+	return true;
+}
+
+/* OTHER is the record of Lamina's side when this is the kernel's, which comes second. */
+static void do_side(struct run *run, struct side *s, const struct op *op, struct rec *r,
+		    const struct rec *other)
+{
+	const struct op_info *info = &op_table[op->code];
+	long n;
+
+	rec_clear(r);
+	rec_put(r, W_CALL, TAG_RET, 0);
+	rec_put(r, W_CALL, TAG_ERRNO, 0);
+	errno = 0;
+	if (other && fuse_cannot(run, op, other))
+		n = -(long)other->f[1].value;
+	else
+		n = info->call(run, s, op, r);
+	r->f[0].value = (uint64_t)(n < 0 ? -1 : n);
+	r->f[1].value = (uint64_t)(n < 0 ? -n : 0);
+	if (info->observe & 1 << W_FD && op_fd(s, op->fd) >= 0) {
+		off_t pos = lseek(op_fd(s, op->fd), 0, SEEK_CUR);
+
+		(void)look_at(run, s, r, W_FD, op_fd(s, op->fd), "", AT_EMPTY_PATH);
+		/* in a directory it is a cookie, and everybody's own */
+		if (!S_ISDIR(rec_value(r, W_FD, TAG_MODE, 0)))
+			rec_put(r, W_FD, TAG_POS, (uint64_t)pos);
+	}
+	if (info->observe & 1 << W_TARGET)
+		observe_path(run, s, r, op, false);
+	if (info->observe & 1 << W_TARGET2)
+		observe_path(run, s, r, op, true);
+	/* a new object may have the number of one that is gone, whose times mean nothing */
+	if (op_creates(op))
+		for (size_t i = 0; i < r->n; i++)
+			if (r->f[i].tag == TAG_MTIME_MOVED || r->f[i].tag == TAG_CTIME_MOVED)
+				r->f[i].value = r->f[i].where == W_PARENT ? r->f[i].value : 2;
+}
+
+/* Objects that were opened for writing may have been copied up by the kernel for that alone. */
+static void note_opened(struct run *run, const struct op *op, const struct side *kernel)
+{
+	struct shared *sh = run->sh;
+	int fd = op_fd(kernel, op->fd);
+	struct statx sx;
+
+	if (!op_writes_open(op) || fd < 0 || sh->n_opened == OPENED_MAX)
+		return;
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_INO, &sx) == 0)
+		sh->opened[sh->n_opened++] = sx.stx_ino;
+}
+
+static void note_slot(struct run *run, const struct op *op)
+{
+	struct slot *slot = &run->slot[op->fd % SLOTS];
+
+	if (op->code == OP_OPEN || op->code == OP_OPENHANDLE) {
+		if (run->rec[0]->f[1].value == 0)
+			*slot = (struct slot){
+				.flags = (int)(op->code == OP_OPEN ? op->a : op->b),
+			};
+	}
+	if (op->code == OP_MMAP)
+		run->map_flags[op->fd2 % MAPS] = slot->flags;
+}
+
+/*
+ * What a rule let through must not be compared for ever: the slot is closed, the times of the object are
+ * set on both sides, or, where nothing helps, the run ends here.
+ */
+static void set_right(struct run *run, const struct op *op)
+{
+	const struct timespec ts[2] = { { .tv_sec = 1000000 }, { .tv_sec = 2000000 } };
+	uid_t me = geteuid();
+	int slot = op->fd % SLOTS;
+
+	if (run->fd_times || run->path_times) {
+		if (me != 0 && seteuid(0) < 0)
+			abort();
+		for (int i = 0; i < 2; i++) {
+			const struct side *s = &run->side[i];
+
+			if (run->fd_times)
+				(void)futimens(op_fd(s, slot), ts);
+			else
+				(void)utimensat(op_dir(s, op->at), op->path.p, ts,
+						AT_SYMLINK_NOFOLLOW);
+		}
+		if (me != 0 && seteuid(me) < 0)
+			abort();
+		run->fd_times = run->path_times = false;
+	}
+	if (run->slot[slot].odd)
+		close_slot(run, slot);
+}
+
+static bool do_step(struct run *run, const struct op *op)
+{
+	struct shared *sh = run->sh;
+	unsigned kernel = sh->kernel[0] ? 0 : 1;
+
+	do_side(run, &run->side[!kernel], op, run->rec[!kernel], NULL);
+	do_side(run, &run->side[kernel], op, run->rec[kernel], run->rec[!kernel]);
+	note_opened(run, op, &run->side[kernel]);
+	note_slot(run, op);
+	if (!compare_records(run, op, NULL))
+		return false;
+	for (int i = 0; i < SLOTS; i++)
+		if ((run->side[0].fd[i] < 0) != (run->side[1].fd[i] < 0))
+			close_slot(run, i);
+	for (int i = 0; i < MAPS; i++)
+		if (!run->side[0].map[i] != !run->side[1].map[i])
+			unmap_slot(run, i);
+	set_right(run, op);
+	if (op->code == OP_OPEN && run->rec[0]->f[0].value != run->rec[1]->f[0].value)
+		close_slot(run, op->fd % SLOTS);
+	if (op->code == OP_RENAME && run->rec[0]->f[1].value)
+		sh->refused_renames++;
+	if (op->code == OP_LSEEK && run->rec[0]->f[0].value != run->rec[1]->f[0].value)
+		for (int i = 0; i < 2; i++)
+			(void)lseek(op_fd(&run->side[i], op->fd), 0, SEEK_SET);
+	return true;
+}
+
+void actor_main(struct run *run)
+{
+	struct shared *sh = run->sh;
+	unsigned mounted = 0;
+
+	become(run->actor);
+	for (;;) {
+		(void)turn_wait(sh, run->actor + 1, 0);
+		if (sh->closing) {
+			let_go(run);
+			mounted = 0;
+		} else if (mounted != sh->mounted && !enter_mounts(run)) {
+			/* told */
+		} else {
+			mounted = sh->mounted;
+			while (sh->next < sh->last && !sh->failed && !sh->over) {
+				if (!do_step(run, &run->script->ops.v[sh->next]))
+					break;
+				sh->next++;
+				sh->ops_done++;
+				__atomic_add_fetch(&sh->progress, 1, __ATOMIC_SEQ_CST);
+			}
+		}
+		turn_give(sh, 0);
+	}
+}

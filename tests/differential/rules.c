@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The differences that are meant: each rule has the name of a row in docs/design/divergences.md, and
+ * says as narrowly as it can which difference it lets through.  Nothing else is.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "differential.h"
+
+static bool nlink_of_directories(const struct difference *d)
+{
+	uint64_t mode = rec_value(d->lr, d->where, TAG_MODE, 0);
+
+	return d->tag == TAG_NLINK && S_ISDIR(mode) && d->k == 1;
+}
+
+static bool block_sizes(const struct difference *d)
+{
+	return d->tag == TAG_BLKSIZE || d->tag == TAG_BLOCKS;
+}
+
+/* The kernel's side does not do it where FUSE could not: actor.c. */
+static bool collapse_and_insert(const struct difference *d)
+{
+	(void)d;
+	return false;
+}
+
+static bool statx_attributes(const struct difference *d)
+{
+	return d->tag == TAG_ATTRS && d->l == 0;
+}
+
+/* The step changes attributes of the very object, and nothing else. */
+static bool changes_attributes(const struct difference *d)
+{
+	static const uint8_t codes[] = { OP_CHMOD,	 OP_FCHMOD,	  OP_CHOWN,    OP_FCHOWN,
+					 OP_UTIMENS,	 OP_FUTIMENS,	  OP_SETXATTR, OP_FSETXATTR,
+					 OP_REMOVEXATTR, OP_FREMOVEXATTR, OP_SETFLAGS, OP_SETFSX };
+
+	if ((d->where != W_TARGET && d->where != W_FD) || rec_value(d->lr, W_CALL, TAG_ERRNO, 1))
+		return false;
+	return memchr(codes, d->op->code, sizeof(codes)) != NULL;
+}
+
+/*
+ * A copy-up changes the ctime of the directories around it (the marks `impure` and `origin`), and the
+ * two copy up at different moments.  A directory whose names changed has its mtime moved, and that
+ * must agree.
+ */
+static bool ctime_of_copy_up(const struct difference *d)
+{
+	return d->tag == TAG_CTIME_MOVED && d->op &&
+	       S_ISDIR(rec_value(d->lr, d->where, TAG_MODE, 0)) &&
+	       !(changes_attributes(d) && d->l == 0);
+}
+
+static bool was_opened(const struct difference *d, enum where w)
+{
+	const struct shared *sh = d->run->sh;
+	uint64_t ino = rec_value(d->kr, w, TAG_INO, 0);
+
+	for (size_t i = 0; i < sh->n_opened; i++)
+		if (sh->opened[i] == ino)
+			return true;
+	return false;
+}
+
+static bool path_was_opened(const struct difference *d)
+{
+	const struct shared *sh = d->run->sh;
+	char path[8400];
+	int n = !strcmp(d->path, ".")
+			? snprintf(path, sizeof(path), "%.*s", (int)d->key_len, d->key)
+			: snprintf(path, sizeof(path), "%s/%.*s", d->path, (int)d->key_len, d->key);
+	uint64_t hash = look_hash(path, (size_t)n);
+
+	for (size_t i = 0; i < sh->n_opened_paths; i++)
+		if (sh->opened_paths[i] == hash)
+			return true;
+	return false;
+}
+
+static struct slot *slot_of(const struct difference *d)
+{
+	return &d->run->slot[d->op->fd % SLOTS];
+}
+
+/* The kernel has made the copy when Lamina still has not: at the open. */
+static bool open_does_not_copy_up(const struct difference *d)
+{
+	if (d->tag == TAG_CTIME_MOVED && d->op)
+		return op_writes_open(d->op) ? d->k == 1 && d->l == 0
+					     : d->l == 1 && was_opened(d, d->where);
+	/* what both show was equal: only the copy is there, or not */
+	return d->where == W_UPPER && d->tag == TAG_NAME && !d->has_l && path_was_opened(d);
+}
+
+/* Filling a file that had metadata only in upper sets its mtime in the kernel. */
+static bool metacopy_keeps_mtime(const struct difference *d)
+{
+	if (!d->op || !op_writes_open(d->op) || !d->run->script->cfg.metacopy ||
+	    (d->where != W_FD && d->where != W_TARGET))
+		return false;
+	if ((d->tag != TAG_MTIME && d->tag != TAG_MTIME_MOVED) || d->k != 1)
+		return false;
+	d->run->fd_times = true;
+	return true;
+}
+
+/*
+ * FUSE does not know of immutable and append-only objects: it lets them be opened, and looks at
+ * permissions and names first.  Whatever would change something is refused by both.
+ */
+static bool open_of_immutable(const struct difference *d)
+{
+	bool attrs = rec_value(d->kr, W_TARGET, TAG_ATTRS, 0) ||
+		     rec_value(d->kr, W_PARENT, TAG_ATTRS, 0) ||
+		     rec_value(d->kr, W_TARGET2, TAG_ATTRS, 0) ||
+		     rec_value(d->kr, W_PARENT2, TAG_ATTRS, 0) ||
+		     rec_value(d->kr, W_FD, TAG_ATTRS, 0);
+
+	if (!d->op || !attrs || rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != EPERM)
+		return false;
+	if (d->op->code == OP_OPEN && d->where == W_FD)
+		return true;
+	if (d->tag != TAG_RET && d->tag != TAG_ERRNO)
+		return false;
+	return d->op->code == OP_OPEN || d->op->code == OP_ACCESS ||
+	       rec_value(d->lr, W_CALL, TAG_ERRNO, 0) != 0;
+}
+
+/*
+ * A lower file that was unlinked while open: the kernel shows links where none are, and refuses every
+ * change with EEXIST.  The descriptor is closed.
+ */
+static bool unlinked_lower_file(const struct difference *d)
+{
+	if (!d->op || (d->where != W_FD && d->where != W_CALL) ||
+	    rec_value(d->lr, W_FD, TAG_NLINK, 1) != 0 || rec_value(d->kr, W_FD, TAG_NLINK, 0) == 0)
+		return false;
+	slot_of(d)->odd = true;
+	return true;
+}
+
+/* The kernel copies a lower file into the index before it takes one of its names away. */
+static bool removal_copies_nothing(const struct difference *d)
+{
+	return d->tag == TAG_CTIME_MOVED && d->op && d->run->script->cfg.index && d->k == 1 &&
+	       d->l == 0 && !S_ISDIR(rec_value(d->lr, d->where, TAG_MODE, S_IFDIR)) &&
+	       !changes_attributes(d);
+}
+
+/* In the index alone: the copy that the kernel has made. */
+static bool index_of_removal(const struct difference *d)
+{
+	return d->where == W_UPPER && !strcmp(d->path, "index") && !d->has_l &&
+	       (d->tag == TAG_NAME || d->tag == TAG_NLINK);
+}
+
+/* The kernel sets the marks for a rename before it finds that the target is not empty. */
+static bool marks_of_refused_rename(const struct difference *d)
+{
+	const size_t len = strlen("overlay.opaque");
+
+	return d->where == W_UPPER && d->tag == TAG_XATTR && !d->has_l &&
+	       d->run->sh->refused_renames && d->key_len > len &&
+	       !memcmp(d->key + d->key_len - len, "overlay.opaque", len);
+}
+
+/* Removing an ACL that is not there is an error in the kernel while the file is in a lower layer. */
+static bool removal_of_no_acl(const struct difference *d)
+{
+	return d->op && (d->op->code == OP_REMOVEXATTR || d->op->code == OP_FREMOVEXATTR) &&
+	       (d->tag == TAG_RET || d->tag == TAG_ERRNO) &&
+	       !strncmp(d->op->path2.p, "system.posix_acl_", 17) &&
+	       rec_value(d->kr, W_CALL, TAG_ERRNO, 0) == ENODATA &&
+	       rec_value(d->lr, W_CALL, TAG_ERRNO, 1) == 0;
+}
+
+/* FUSE does not tell capabilities: names of trusted attributes are shown to user 0, and to nobody else. */
+static bool trusted_names(const struct difference *d)
+{
+	return d->op && d->op->actor == 3 && d->tag == TAG_XATTR && !d->has_k && d->key_len > 8 &&
+	       !memcmp(d->key, "trusted.", 8);
+}
+
+/* A name that is refused or damaged: listed without a type, where the kernel has that of the layer. */
+static bool type_of_refused_name(const struct difference *d)
+{
+	return d->tag == TAG_NAME && d->where != W_UPPER && d->has_l && d->l == 0;
+}
+
+/* Truncation to the size that a file has. */
+static bool truncate_sets_mtime(const struct difference *d)
+{
+	if (!d->op ||
+	    (d->tag != TAG_MTIME && d->tag != TAG_MTIME_MOVED && d->tag != TAG_CTIME_MOVED))
+		return false;
+	if (d->l != 1 || (d->op->code != OP_TRUNCATE && d->op->code != OP_FTRUNCATE &&
+			  !(d->op->code == OP_OPEN && d->op->a & O_TRUNC)))
+		return false;
+	if (d->op->code == OP_TRUNCATE)
+		d->run->path_times = true;
+	else
+		d->run->fd_times = true;
+	return true;
+}
+
+/* Of several names of a file below, Lamina records another than the one that was used: a request to
+ * link names the object alone. */
+static bool redirect_of_links(const struct difference *d)
+{
+	const size_t len = strlen("overlay.redirect");
+
+	return d->where == W_UPPER && d->tag == TAG_XATTR && d->has_k && d->has_l &&
+	       d->run->script->cfg.metacopy && S_ISREG(rec_value(d->kr, W_UPPER, TAG_MODE, 0)) &&
+	       d->key_len > len && !memcmp(d->key + d->key_len - len, "overlay.redirect", len);
+}
+
+/* POSIX allows both; Lamina gives one, the kernel what upper's filesystem gives. */
+static bool not_empty(const struct difference *d)
+{
+	return d->tag == TAG_ERRNO && d->where == W_CALL && d->k == EEXIST && d->l == ENOTEMPTY;
+}
+
+/* FUSE has no flags for what is no file and no directory. */
+static bool flags_of_special_files(const struct difference *d)
+{
+	uint64_t mode = rec_value(d->lr, W_TARGET, TAG_MODE, 0);
+
+	return d->op && (d->op->code == OP_GETFLAGS || d->op->code == OP_GETFSX) &&
+	       d->where == W_CALL && !S_ISREG(mode) && !S_ISDIR(mode) &&
+	       rec_value(d->lr, W_CALL, TAG_ERRNO, 0) == ENOTTY;
+}
+
+/* What the kernel lists but cannot look up: a whiteout where nothing is merged. */
+static bool whiteout_not_merged(const struct difference *d)
+{
+	if (d->op && d->op->code == OP_RMDIR && d->where <= W_TARGET &&
+	    rec_value(d->kr, W_CALL, TAG_ERRNO, 0) == ENOTEMPTY &&
+	    rec_value(d->lr, W_CALL, TAG_ERRNO, 1) == 0) {
+		d->run->sh->over = true;
+		return true;
+	}
+	return d->tag == TAG_NAME && !d->has_l && d->k & PHANTOM;
+}
+
+static bool refused_setxattr(const struct difference *d)
+{
+	return d->tag == TAG_CTIME_MOVED && d->op && d->k == 1 && d->l == 0 &&
+	       (d->op->code == OP_SETXATTR || d->op->code == OP_FSETXATTR) &&
+	       rec_value(d->lr, W_CALL, TAG_ERRNO, 0) != 0;
+}
+
+/* FUSE gives directories' descriptors the seeks of a file; a filesystem does not know them. */
+static bool seek_in_directories(const struct difference *d)
+{
+	return d->op && d->op->code == OP_LSEEK && d->op->b >= SEEK_END &&
+	       (d->tag == TAG_RET || d->tag == TAG_ERRNO || d->tag == TAG_POS) &&
+	       S_ISDIR(rec_value(d->lr, W_FD, TAG_MODE, 0));
+}
+
+/* Both are the kernel's when it is compared with itself. */
+static bool d_ino_of_kernel(const struct difference *d)
+{
+	return d->tag == TAG_D_INO && (!d->has_l || d->run->sh->kernel[1] == d->run->sh->kernel[0]);
+}
+
+static bool nlink_of_complete_index(const struct difference *d)
+{
+	return d->tag == TAG_NLINK && d->run->script->cfg.nfs_export;
+}
+
+static const struct rule {
+	const char *name;
+	bool (*allows)(const struct difference *d);
+} rules[] = {
+	{ "nlink-of-directories", nlink_of_directories },
+	{ "blocks", block_sizes },
+	{ "statx-attributes", statx_attributes },
+	{ "ctime-of-copy-up", ctime_of_copy_up },
+	{ "open-does-not-copy-up", open_does_not_copy_up },
+	{ "metacopy-keeps-mtime", metacopy_keeps_mtime },
+	{ "open-of-immutable", open_of_immutable },
+	{ "unlinked-lower-file", unlinked_lower_file },
+	{ "removal-copies-nothing", removal_copies_nothing },
+	{ "removal-copies-nothing", index_of_removal },
+	{ "marks-of-refused-rename", marks_of_refused_rename },
+	{ "removal-of-no-acl", removal_of_no_acl },
+	{ "trusted-names-by-user", trusted_names },
+	{ "type-of-refused-name", type_of_refused_name },
+	{ "truncate-sets-mtime", truncate_sets_mtime },
+	{ "redirect-of-links", redirect_of_links },
+	{ "not-empty", not_empty },
+	{ "flags-of-special-files", flags_of_special_files },
+	{ "whiteout-not-merged", whiteout_not_merged },
+	{ "refused-setxattr", refused_setxattr },
+	{ "seek-in-directories", seek_in_directories },
+	{ "ino-constant", d_ino_of_kernel },
+	{ "nlink-of-complete-index", nlink_of_complete_index },
+	{ "collapse-and-insert", collapse_and_insert },
+};
+
+enum { RULES = sizeof(rules) / sizeof(rules[0]) };
+_Static_assert((int)RULES <= (int)RULES_MAX, "more rules than there are counters");
+
+bool rules_allow(const struct difference *d)
+{
+	for (size_t i = 0; i < RULES; i++)
+		if (rules[i].allows(d)) {
+			__atomic_add_fetch(&d->run->sh->rules[i], 1, __ATOMIC_RELAXED);
+			return true;
+		}
+	return false;
+}
+
+const char *rule_name(size_t i)
+{
+	return rules[i].name;
+}
+
+size_t rules_count(void)
+{
+	return RULES;
+}
+
+void rule_fired(struct run *run, const char *name)
+{
+	for (size_t i = 0; i < RULES; i++)
+		if (!strcmp(rules[i].name, name))
+			__atomic_add_fetch(&run->sh->rules[i], 1, __ATOMIC_RELAXED);
+}

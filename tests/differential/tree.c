@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Two trees side by side: the mounted ones with all that a caller can see, or what is in upper.
+ * Names that are on one side only are put to the rules; what both have is looked at.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "walk.h"
+
+struct paths {
+	char **v;
+	size_t n, room;
+};
+
+static void push(struct paths *p, char *path)
+{
+	if (p->n == p->room) {
+		p->room = p->room ? 2 * p->room : 64;
+		p->v = realloc(p->v, p->room * sizeof(*p->v));
+	}
+	if (!p->v || !path)
+		abort();
+	p->v[p->n++] = path;
+}
+
+static char *joined(const char *dir, const char *name, size_t len)
+{
+	char *out = NULL;
+
+	if (asprintf(&out, "%s%s%.*s", dir, *dir ? "/" : "", (int)len, name) < 0)
+		abort();
+	return out;
+}
+
+/* Paths of the names in both listings, but for `.` and `..`. */
+static void common_names(const struct run *run, const char *dir, struct paths *out)
+{
+	const struct rec *a = run->rec[0], *b = run->rec[1];
+	size_t i = 0, j = 0;
+
+	while (i < a->n && j < b->n) {
+		const struct field *x = &a->f[i], *y = &b->f[j];
+		size_t n = x->key_len < y->key_len ? x->key_len : y->key_len;
+		int r = memcmp(a->bytes + x->key, b->bytes + y->key, n);
+
+		if (x->tag != TAG_NAME || y->tag != TAG_NAME)
+			break;
+		if (!r)
+			r = x->key_len < y->key_len ? -1 : x->key_len > y->key_len;
+		if (r == 0 && !(a->bytes[x->key] == '.' &&
+				(n == 1 || (n == 2 && a->bytes[x->key + 1] == '.'))))
+			push(out, joined(dir, a->bytes + x->key, n));
+		i += r <= 0;
+		j += r >= 0;
+	}
+}
+
+/* List one directory on both sides and put what both have on the stack. */
+static bool list_both(struct walk *w, const char *dir, struct paths *todo)
+{
+	struct run *run = w->run;
+
+	for (unsigned i = 0; i < 2; i++) {
+		CLEANUP_CLOSE int fd = openat(w->root[i], *dir ? dir : ".",
+					      O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC |
+						      O_NOATIME);
+
+		rec_clear(run->rec[i]);
+		if (fd < 0)
+			rec_put(run->rec[i], w->where, TAG_ERRNO, (uint64_t)errno);
+		else if (w->list)
+			w->list(w, i, fd, dir);
+		else
+			(void)look_list(fd, run->rec[i], w->where, true, !*dir);
+	}
+	if (!compare_records(run, NULL, *dir ? dir : "."))
+		return false;
+	common_names(run, dir, todo);
+	return true;
+}
+
+/* Walk both trees from their roots; false when they differ in what no rule allows. */
+bool walk_pair(struct walk *w)
+{
+	struct run *run = w->run;
+	struct paths todo = { 0 };
+	bool good = list_both(w, "", &todo);
+
+	while (todo.n) {
+		CLEANUP_FREE char *path = todo.v[--todo.n];
+		mode_t mode[2] = { 0, 0 };
+
+		for (unsigned i = 0; good && i < 2; i++) {
+			rec_clear(run->rec[i]);
+			mode[i] = w->look(w, i, path);
+		}
+		good = good && compare_records(run, NULL, path);
+		if (good && S_ISDIR(mode[0]) && S_ISDIR(mode[1]))
+			good = list_both(w, path, &todo);
+	}
+	free(todo.v);
+	return good;
+}
+
+/* ---- The mounted trees ---- */
+
+/* Which object this is: the number of the first of its names that was met. */
+uint64_t groups_get(struct groups *g, uint64_t dev, uint64_t ino)
+{
+	uint64_t key = ino * 31 + dev + 1;
+	size_t at = (key * 0x9E3779B97F4A7C15ull) >> 51;
+
+	g->met++;
+	for (size_t i = 0; i < GROUPS; i++) {
+		struct group *x = &g->v[(at + i) % GROUPS];
+
+		if (x->key == key)
+			return x->first;
+		if (!x->key) {
+			*x = (struct group){ key, g->met };
+			return g->met;
+		}
+	}
+	abort();
+}
+
+static void look_inside(struct rec *r, int root, const char *path, const struct statx *sx)
+{
+	static char target[4200];
+
+	if (S_ISLNK(sx->stx_mode)) {
+		ssize_t n = readlinkat(root, path, target, sizeof(target));
+
+		rec_put(r, W_TREE, TAG_TARGET,
+			n < 0 ? (uint64_t)errno : look_hash(target, (size_t)n));
+	} else if (S_ISREG(sx->stx_mode)) {
+		CLEANUP_CLOSE int fd = openat(root, path,
+					      O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOATIME);
+
+		rec_put(r, W_TREE, TAG_DATA, fd < 0 ? (uint64_t)errno : look_content(fd));
+	}
+}
+
+/* Where the objects are that were opened for writing: rules of upper.c's comparison ask. */
+static void note_opened_path(struct shared *sh, const char *path, uint64_t ino)
+{
+	for (size_t i = 0; i < sh->n_opened; i++) {
+		if (sh->opened[i] != ino)
+			continue;
+		for (const char *p = path; *p; p++)
+			if ((p[1] == '/' || !p[1]) && sh->n_opened_paths < OPENED_MAX)
+				sh->opened_paths[sh->n_opened_paths++] =
+					look_hash(path, (size_t)(p - path) + 1);
+		return;
+	}
+}
+
+static mode_t look_mounted(struct walk *w, unsigned i, const char *path)
+{
+	struct rec *r = w->run->rec[i];
+	struct statx sx;
+
+	if (statx(w->root[i], path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &sx) < 0) {
+		rec_put(r, W_TREE, TAG_ERRNO, (uint64_t)errno);
+		return 0;
+	}
+	look_stat(w->run, &w->run->side[i], r, W_TREE, &sx);
+	if (w->run->sh->kernel[i])
+		note_opened_path(w->run->sh, path, sx.stx_ino);
+	look_inside(r, w->root[i], path, &sx);
+	look_xattrs(r, W_TREE, w->root[i], path);
+	rec_put(r, W_TREE, TAG_GROUP,
+		groups_get(&w->groups[i], makedev(sx.stx_dev_major, sx.stx_dev_minor), sx.stx_ino));
+	return sx.stx_mode;
+}
+
+/* Everything that can be seen in the two mounts is equal. */
+bool tree_compare(struct run *run)
+{
+	CLEANUP_CLOSE int a = open(run->side[0].mnt, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP_CLOSE int b = open(run->side[1].mnt, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	static struct groups groups[2];
+	struct walk w = { .run = run,
+			  .where = W_TREE,
+			  .root = { a, b },
+			  .look = look_mounted,
+			  .groups = groups };
+	bool good;
+
+	memset(groups, 0, sizeof(groups));
+	run->sh->n_opened_paths = 0;
+	if (a < 0 || b < 0) {
+		run_fail(run, "root", "a mounted root cannot be opened");
+		return false;
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		rec_clear(run->rec[i]);
+		(void)look_at(run, &run->side[i], run->rec[i], W_TREE, w.root[i], "",
+			      AT_EMPTY_PATH);
+		look_xattrs(run->rec[i], W_TREE, w.root[i], "");
+	}
+	good = compare_records(run, NULL, ".") && walk_pair(&w);
+	return chdir("/") == 0 && good;
+}
