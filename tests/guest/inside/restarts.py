@@ -5,7 +5,6 @@ work.  A client with a hard mount goes on; nothing committed is lost and nothing
 import json
 import os
 import random
-import signal
 import sys
 import time
 
@@ -13,13 +12,13 @@ from lib import alive, check, exists, get, opened, put, same, told, wait_for
 from servers import M
 
 HERE = M + "/three"
-HOWS = {"restart": signal.SIGTERM, "kill -9": signal.SIGKILL}
+HOWS = 3
 PATTERN = bytes(range(251))
 
 
 def lay(lower):
     os.makedirs(lower + "/three/single")
-    for how in range(2):
+    for how in range(HOWS):
         for name in ("read", "write", "append", "truncate", "chmod", "rename", "link", "unlink",
                      "removed-name"):
             put(f"{lower}/three/single/{name}-{how}", "from below")
@@ -106,14 +105,14 @@ OPS = {name[3:]: f for name, f in globals().items() if name.startswith("op_")}
 
 
 def single(server):
-    for n, (say, how) in enumerate(HOWS.items()):
+    for n, (say, how) in enumerate(server.hows().items()):
         for name, op in OPS.items():
             path = f"{HERE}/single/{name}-{n}"
             with check(f"3 {say} before {name}"):
                 fd = -1
                 if exists(path) and not os.path.islink(path):
                     fd = os.open(path, os.O_RDONLY)
-                server.restart(how)
+                how()
                 op(path, fd)
                 if fd >= 0:
                     os.close(fd)
@@ -177,10 +176,11 @@ def worker(stop, report):
 
 def restart_often(server, report, times):
     rng = random.Random(3)
+    hows = list(server.hows().values())
     for n in range(times):
         alive()
         before = json.loads(get(report) or b"[0]")[0] if exists(report) else 0
-        server.restart(list(HOWS.values())[n % 2])
+        hows[n % len(hows)]()
         wait_for("the work to go on", lambda: exists(report) and exists(report) and
                  (json.loads(get(report) or b"[0]")[0] > before), 120)
         time.sleep(rng.random() / 2)
@@ -222,14 +222,14 @@ def verify(rounds):
 def uncommitted(server):
     """Sent but not committed when the server dies: the client must notice and send it again."""
     data = PATTERN * 6000
-    for say, how in HOWS.items():
+    for n, (say, how) in enumerate(server.hows().items()):
         with check(f"3 {say} between WRITE and COMMIT"):
-            path = f"{HERE}/uncommitted-{how}"
+            path = f"{HERE}/uncommitted-{n}"
             with opened(path, os.O_RDWR | os.O_CREAT) as fd:
                 os.pwrite(fd, data, 0)
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
                 time.sleep(0.3)
-                server.restart(how)
+                how()
                 os.fsync(fd)
                 server.cold()
                 assert os.pread(fd, len(data) + 1, 0) == data, "what was committed is not there"

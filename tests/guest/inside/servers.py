@@ -11,6 +11,8 @@ import subprocess
 
 from lib import drop_caches, end, processes, put, run, wait_for
 
+# Since 6.9 a FUSE server's requests can be asked for again, so only then another worker goes on.
+KERNEL = tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2])
 LAMINA = "/guest/lamina"
 M, X, S = "/m", "/x", "/s"
 LAYERS = "lowerdir=/d/lower,upperdir=/d/upper,workdir=/d/work"
@@ -55,6 +57,10 @@ class Server:
         self.stop(how)
         self.start()
 
+    def hows(self):
+        """Names and functions: the ways to be restarted."""
+        return {"restart": self.restart, "kill -9": lambda: self.restart(signal.SIGKILL)}
+
     def cold(self):
         """As after a reboot of the server's machine: a new process, no caches."""
         self.restart()
@@ -68,7 +74,39 @@ class Server:
         self.client()
 
 
-class Knfsd(Server):
+class Mounted(Server):
+    """A mount by FUSE, with a supervisor that starts another worker when one ends."""
+
+    def workers(self):
+        pids = processes(LAMINA)
+        return {pid for pid, parent in pids.items() if parent in pids}
+
+    def kill_worker(self):
+        """The mount outlives it, and nobody needs to know."""
+        old = self.workers()
+        assert old, "there is no worker"
+        end(old)
+        wait_for("another worker", lambda: self.workers() - old)
+
+    def hows(self):
+        hows = super().hows()
+        if KERNEL >= (6, 9):
+            hows["kill -9 of the worker"] = self.kill_worker
+        return hows
+
+    def stop(self, how):
+        if how == signal.SIGKILL:
+            # The supervisor may have started one more.
+            while processes(LAMINA):
+                end(processes(LAMINA))
+            run(["umount", "-l", X])
+            return
+        pids = set(processes(LAMINA))
+        run(["umount", X])
+        wait_for("the server to end", lambda: not pids & set(processes(LAMINA)))
+
+
+class Knfsd(Mounted):
     """The kernel's server over a mount by FUSE."""
 
     def __init__(self, version, options):
@@ -80,11 +118,6 @@ class Knfsd(Server):
             put("/var/lib/nfs/" + name, "")
         run("rpcbind -w; nfsdcld -p /run/rpc_pipefs; rpc.mountd")
 
-    def workers(self):
-        """Processes that another one of ours would replace."""
-        pids = processes(LAMINA)
-        return [pid for pid, parent in pids.items() if parent in pids]
-
     def start(self):
         run([LAMINA, "mount", "-o", LAYERS + self.options, X])
         run(["exportfs", "-ra"])
@@ -94,22 +127,7 @@ class Knfsd(Server):
     def stop(self, how):
         """The kernel's server first: without it clients wait, and would be told of errors else."""
         run("rpc.nfsd 0; exportfs -ua; exportfs -f")
-        if how == signal.SIGKILL:
-            end(processes(LAMINA), how)
-            run(["umount", "-l", X])
-            return
-        pids = list(processes(LAMINA))
-        run(["umount", X])
-        wait_for("the server to end", lambda: not set(pids) & set(processes(LAMINA)))
-
-    def restart(self, how=signal.SIGTERM):
-        workers = self.workers()
-        if how == signal.SIGKILL and workers:
-            # The mount outlives them, and nobody needs to know.
-            end(workers, how)
-            wait_for("another worker", lambda: set(self.workers()) - set(workers))
-            return
-        super().restart(how)
+        super().stop(how)
 
     def client(self):
         more = "nolock,proto=tcp" if self.version == "3" else "proto=tcp"
@@ -145,7 +163,7 @@ class BuiltIn(Server):
         run(["umount", M, S])
 
 
-class Both(Server):
+class Both(Mounted):
     """`lamina mount --nfs`: changes are made in the mount by FUSE."""
 
     twice = True
@@ -154,15 +172,6 @@ class Both(Server):
         run([LAMINA, "mount", "-o", LAYERS + ",nfs_export=on", "--nfs", f"127.0.0.1:{PORT}",
              "--nfs-allow", "127.0.0.0/8,no_root_squash", X])
         wait_for("the server", lambda: listening(PORT))
-
-    def stop(self, how):
-        pids = processes(LAMINA)
-        if how == signal.SIGKILL:
-            end(pids, how)
-            run(["umount", "-l", X])
-        else:
-            run(["umount", X])
-            wait_for("the server to end", lambda: not set(pids) & set(processes(LAMINA)))
 
     def client(self):
         mount_nfs(BUILT_IN, "/", M)
