@@ -16,9 +16,9 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.environ.get("LAMINA_BUILD") or os.path.join(ROOT, "build")
 CACHE = os.environ.get("LAMINA_GUEST_CACHE") or os.path.join(BUILD, "guest")
 KERNEL = "linux-image-cloud-amd64"
-PACKAGES = ("bash coreutils dash diffutils findutils gcc gawk git grep kmod libc6-dev libpython3.11-stdlib "
-            "libtirpc3 liburing2 make mount netbase nfs-common nfs-kernel-server procps "
-            "python3-minimal rpcbind sed tar util-linux").split()
+PACKAGES = ("bash coreutils dash diffutils findutils gcc gawk git grep kmod libc6-dev "
+            "libpython3.11-stdlib libtirpc3 liburing2 make mount netbase nfs-common "
+            "nfs-kernel-server procps python3-minimal rpcbind sed tar util-linux").split()
 # What nobody in there reads.
 UNUSED = ("usr/share/doc", "usr/share/locale", "usr/share/man", "usr/share/info", "usr/share/perl",
           "usr/lib/gcc/x86_64-linux-gnu/12/lto1", "usr/share/i18n", "usr/share/zoneinfo")

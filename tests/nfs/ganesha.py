@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""nfs-ganesha's VFS back end exports a mount by FUSE: what a client holds stays good while files are
-copied up, renamed, moved and lose names behind the server's back.
+"""nfs-ganesha's VFS back end exports a mount by FUSE: what a client holds stays good while files
+are copied up, renamed, moved and lose names behind the server's back.
 
 Ganesha wants an rpcbind, so this runs in a network namespace of its own, with a /run of its own."""
 
@@ -169,7 +169,7 @@ def names():
 
 @case
 def written():
-    """Written through a handle, never copied up before: there after a remount, and below untouched."""
+    """Written through a handle, never copied up before: there after a remount, below untouched."""
     with Ganesha() as g:
         g.lower("dir/file", "from below")
         root = g.start()
@@ -192,8 +192,8 @@ def inside():
     if os.environ.get("GANESHA_INSIDE"):
         return
     os.environ["GANESHA_INSIDE"] = "1"
-    os.execvp("unshare", ["unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork",
-                          "--kill-child", "--mount-proc", sys.executable] + sys.argv)
+    os.execvp("unshare", ["unshare", "--net", "--mount", "--propagation", "private", "--pid",
+                          "--fork", "--kill-child", "--mount-proc", sys.executable] + sys.argv)
 
 
 inside()

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A client has a file open while it is changed on the server: 1 copied up, renamed and moved; 2 one of
-its names removed, and the last one; 4 written through a handle, never copied up before."""
+"""A client has a file open while it is changed on the server: 1 copied up, renamed and moved; 2 one
+of its names removed, and the last one; 4 written through a handle, never copied up before."""
 
 import errno
 import os
 import signal
 
-from lib import (check, drop_caches, exists, fails, get, opened, put, run, same, same_tree, whole)
+from lib import (check, drop_caches, exists, fails, get, opened, put, run, same, same_tree,
+                 wait_for, whole)
 from servers import LAYERS, M
 
 
@@ -45,7 +46,7 @@ class Moving:
         self.written = text
 
     def rename(self, old, new):
-        """Rename OLD, the file or a directory above it, to NEW, with a write so that bytes differ."""
+        """Rename OLD, the file or a directory above it, to NEW, and write so that bytes differ."""
         os.rename(self.at(self.server.there, old), self.at(self.server.there, new))
         self.gone.append(self.path)
         self.path = new + self.path[len(old):]
@@ -145,7 +146,10 @@ def last(server, there, here):
             os.fsync(fd)
             server.cold()
             same(whole(fd), b"LAST-client")
-        same([n for n in os.listdir(here) if n.startswith(".nfs") or n == "last-client"], [])
+        # The client removes its name for it after the close, and does not wait for that.
+        wait_for("the hidden name to go", lambda: not [n for n in os.listdir(here)
+                                                       if n.startswith(".nfs")])
+        assert not exists(here + "last-client"), "the old name is back"
     with check("2 last name removed on the server: the old bytes or ESTALE, at its path nothing"):
         with opened(here + "last-server") as fd:
             os.unlink(there + "last-server")

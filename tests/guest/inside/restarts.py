@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""3: the server is restarted, in order and by SIGKILL, before every kind of request and in the middle of
-work.  A client with a hard mount goes on; nothing committed is lost and nothing is done twice."""
+"""3: the server is restarted, in order and by SIGKILL, before every kind of request and in the
+middle of work.  A client with a hard mount goes on; nothing committed is lost, and nothing is done
+twice."""
 
 import json
 import os
@@ -121,8 +122,8 @@ def single(server):
 # ---- In the middle of work ----
 
 class Work:
-    """Changes that must not be done twice.  A change whose answer died with the server may be told as
-    done before (EEXIST, ENOENT): then what it wanted must be so."""
+    """Changes that must not be done twice.  A change whose answer died with the server may be told
+    as done before (EEXIST, ENOENT): then what it wanted must be so."""
 
     def __init__(self):
         self.again = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""scenario.py SERVER [GROUP...]: serve a stack that way and do everything in GROUPs (all) with it."""
+"""scenario.py SERVER [GROUP...]: serve a stack that way and do all in GROUPs (all) with it."""
 
 import sys
 

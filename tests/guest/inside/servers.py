@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The ways to serve one stack of layers by NFS, each with a kernel client.
 
-M is where the client has it; THERE is where the scenario makes changes "on the server": the mount by
-FUSE, or, where there is none, another client that shares no cache with the first."""
+M is where the client has it; THERE is where the scenario makes changes "on the server": the mount
+by FUSE, or, where there is none, another client that shares no cache with the first."""
 
 import os
 import signal

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""5: whole trees over the client: copied, archived, cloned, built and removed, with results as on ext4;
-and a directory with 100,000 entries, listed while names come and go."""
+"""5: whole trees over the client: copied, archived, cloned, built and removed, with results as on
+ext4; and a directory with 100,000 entries, listed while names come and go."""
 
 import os
 import signal
@@ -104,8 +104,8 @@ def trees(server):
 # ---- 100,000 entries ----
 
 def come_and_go(top):
-    """Until it is killed: names appear, are renamed, and go; none comes twice.  There is a pause, as
-    the client forgets what it has read of the directory at each change that it hears of."""
+    """Until it is killed: names appear, are renamed, and go; none comes twice.  There is a pause,
+    as the client forgets what it has read of the directory at each change that it hears of."""
     i = 0
     while True:
         put(f"{top}/new-{i}", "")

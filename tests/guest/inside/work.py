@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""6: random operations on one file (fsx) and on names, against a model; what only version 4.2 has; and
-a mount by FUSE beside the client, each seeing at once what the other did."""
+"""6: random operations on one file (fsx) and on names, against a model; what only version 4.2 has;
+and a mount by FUSE beside the client, each seeing at once what the other did."""
 
 import errno
 import fcntl
