@@ -31,7 +31,7 @@ help:
 	@echo "make             build $(BUILD)/lamina, $(BUILD)/lamina-mount and liblamina"
 	@echo "make run         build, then show the main job on this machine's own /usr"
 	@echo "make test        all tests (T=PATTERN: some)"
-	@echo "make test-nfs    the NFS server under the kernel's client, in a QEMU guest"
+	@echo "make test-nfs    of these, the kernel's NFS server and client in a QEMU guest"
 	@echo "make check-asan  the tests under AddressSanitizer and UBSan"
 	@echo "make check-tsan  the tests under ThreadSanitizer"
 	@echo "make bench       speed and memory, beside the kernel's overlayfs"
@@ -47,14 +47,13 @@ run: all
 	@LAMINA_BUILD=$(abspath $(BUILD)) scripts/demo.sh
 
 test:
-	@scripts/bootstrap.sh build test
+	@scripts/bootstrap.sh build test guest
 	@scripts/build.sh $(BUILD) $(MESON_ARGS)
 	@tests/run --build $(BUILD) $(TEST_ARGS)
 
 test-nfs: all
-	@scripts/bootstrap.sh test guest
-	@LAMINA=$(abspath $(BUILD))/lamina LAMINA_GUEST_CACHE=$(abspath $(BUILD))/guest \
-		tests/guest/nfs.py
+	@scripts/bootstrap.sh guest
+	@tests/run --build $(BUILD) --suites guest $(TEST_ARGS)
 
 check-asan:
 	@scripts/bootstrap.sh build test

@@ -379,12 +379,16 @@ int lam_setattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 			return r;
 	}
 	if (valid & ~LAM_SET_CTIME || touch) {
-		fd = node_open(s, n.n, O_PATH);
-		if (fd < 0)
+		/* One that can be written to is the upper inode's own, never of data that lies below. */
+		struct fdent *e = fdcache_get(&s->fds, &n.n->fde, true);
+
+		fd = e ? -1 : node_open(s, n.n, O_PATH);
+		if (!e && fd < 0)
 			return fd;
-		r = apply(s, call, n.n, fd, valid, attr);
+		r = apply(s, call, n.n, e ? e->fd : fd, valid, attr);
 		if (r == 0 && touch)
-			r = sys_chown(fd, "", UINT32_MAX, UINT32_MAX);
+			r = sys_chown(e ? e->fd : fd, "", UINT32_MAX, UINT32_MAX);
+		fdcache_put(&s->fds, e);
 		if (r < 0)
 			return r;
 	}

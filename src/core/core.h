@@ -106,6 +106,7 @@ struct rdir {
 	bool no_dot_wh;	   /* a full listing saw no `.wh.` name */
 	bool true_numbers; /* on its layer's own filesystem: d_ino of what is in it is st_ino */
 	_Atomic uint8_t impure; /* 0 unknown, 1 no, 2 yes */
+	char first_name[];	/* NAME, until it is moved: directories are many */
 };
 
 struct lam_stack;
@@ -369,6 +370,8 @@ void node_retire(struct lam_stack *s, struct node *n);
 struct node_extra *node_extra(struct node *n); /* made on demand; NULL: no memory */
 /* Remember where it was seen.  Takes n->lock. -ENOMEM */
 int node_set_location(struct lam_stack *s, struct node *n, struct node *parent, const char *name);
+/* The same with a NAME that is allocated, and the node's from here on: it cannot fail. */
+void node_take_location(struct lam_stack *s, struct node *n, struct node *parent, char *name);
 static inline uint32_t node_mode_type(const struct node *n)
 {
 	return (uint32_t)n->type << 12;

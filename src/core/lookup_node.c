@@ -156,8 +156,13 @@ static uint32_t generation_of(struct lam_stack *s, struct node *d, const char *n
 /* Give a new node what was found; parts move from F to it. */
 static int fill_node(struct node *n, struct found *f)
 {
-	struct node_extra *x;
+	struct node_extra *x = NULL;
 
+	if (f->metacopy || f->indexed || f->nlink_adjust) {
+		x = node_extra(n);
+		if (!x)
+			return -ENOMEM;
+	}
 	n->layer = f->layer;
 	n->real_ino = f->st.stx_ino;
 	if (f->protattr)
@@ -176,11 +181,8 @@ static int fill_node(struct node *n, struct found *f)
 		n->flags |= NF_LOWER_LINKS;
 	if (f->origin_known && f->layer == LAYER_UPPER)
 		n->flags |= NF_ORIGIN;
-	if (!f->metacopy && !f->indexed && !f->nlink_adjust)
-		return 0;
-	x = node_extra(n);
 	if (!x)
-		return -ENOMEM;
+		return 0;
 	x->nlink_adjust = f->nlink_adjust;
 	if (f->indexed) {
 		n->flags |= NF_INDEXED;
@@ -429,6 +431,8 @@ int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, st
 			r = fill_node(n, f);
 		}
 		mutex_unlock(&n->lock);
+		if (r < 0) /* there is nothing in it: nobody may find it */
+			node_retire(s, n);
 	}
 	if (r == 0)
 		r = node_set_location(s, n, d, name);

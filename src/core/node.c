@@ -430,10 +430,26 @@ struct node_extra *node_extra(struct node *n)
 	return n->extra;
 }
 
+void node_take_location(struct lam_stack *s, struct node *n, struct node *parent, char *name)
+{
+	struct node *old_parent;
+	char *old_name;
+
+	node_ref(parent);
+	mutex_lock(&n->lock);
+	old_name = n->name;
+	old_parent = n->parent;
+	n->name = name;
+	n->parent = parent;
+	n->flags &= (uint16_t)~NF_DETACHED;
+	mutex_unlock(&n->lock);
+	free(old_name);
+	node_put(s, old_parent);
+}
+
 int node_set_location(struct lam_stack *s, struct node *n, struct node *parent, const char *name)
 {
-	char *copy, *old_name;
-	struct node *old_parent;
+	char *copy;
 
 	mutex_lock(&n->lock);
 	if (n->parent == parent && n->name && !strcmp(n->name, name)) {
@@ -445,16 +461,7 @@ int node_set_location(struct lam_stack *s, struct node *n, struct node *parent, 
 	copy = strdup(name);
 	if (!copy)
 		return -ENOMEM;
-	node_ref(parent);
-	mutex_lock(&n->lock);
-	old_name = n->name;
-	old_parent = n->parent;
-	n->name = copy;
-	n->parent = parent;
-	n->flags &= (uint16_t)~NF_DETACHED;
-	mutex_unlock(&n->lock);
-	free(old_name);
-	node_put(s, old_parent);
+	node_take_location(s, n, parent, copy);
 	return 0;
 }
 

@@ -6,7 +6,7 @@
 #include <linux/capability.h>
 #include <sys/resource.h>
 
-#define LISTING_BYTES_DEFAULT (8u << 20)
+#define LISTING_BYTES_DEFAULT (2u << 20)
 #define LISTING_NAMES_MAX 200000u
 
 /* ---- Settings ---- */
