@@ -16,9 +16,9 @@ ifdef T
 TEST_ARGS += --only '$(T)'
 endif
 # What a sanitized build runs: everything but the clients, which bring programs of their own.
-SANITIZED = --suites unit,fuzz,lib,cli,conform,fault,crash,nfs --time-factor 4
+SANITIZED = --suites unit,fuzz,lib,cli,check,conform,fault,crash,nfs --time-factor 4
 
-.PHONY: all help run test test-nfs check-asan check-tsan bench lint format coverage fuzz install clean
+.PHONY: all help run test test-nfs check-asan check-tsan bench bench-nfs lint format coverage fuzz install clean
 
 all:
 	@scripts/bootstrap.sh build
@@ -32,6 +32,7 @@ help:
 	@echo "make check-asan  the tests under AddressSanitizer and UBSan"
 	@echo "make check-tsan  the tests under ThreadSanitizer"
 	@echo "make bench       speed and memory, beside the kernel's overlayfs"
+	@echo "make bench-nfs   the NFS server beside nfs-ganesha"
 	@echo "make lint        style, static checks, both compilers with -Werror"
 	@echo "make format      let clang-format rewrite the C files"
 	@echo "make coverage    which lines the tests reach: build-coverage/coverage.html"
@@ -66,6 +67,10 @@ check-tsan:
 bench: all
 	@scripts/bootstrap.sh bench
 	@LAMINA_BUILD=$(abspath $(BUILD)) tests/bench/run $(BENCH_ARGS)
+
+bench-nfs: all
+	@scripts/bootstrap.sh bench-nfs
+	@LAMINA_BUILD=$(abspath $(BUILD)) tests/bench/nfs $(BENCH_ARGS)
 
 lint:
 	@scripts/bootstrap.sh build lint

@@ -1,16 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# bootstrap.sh PURPOSE...: make sure that the Debian packages for build, test, lint, bench or guest are
-# there.  Root gets what is missing through apt; anybody else is told its names.
+# bootstrap.sh PURPOSE...: make sure that the Debian packages for build, test, lint, bench, bench-nfs or
+# guest are there.  Root gets what is missing through apt; anybody else is told its names.
 set -eu
 
 build="gcc libc6-dev make pkg-config python3 meson ninja-build liburing-dev libxxhash-dev
 	libcmocka-dev libtirpc-dev rpcsvc-proto"
 test="fuse3 attr acl libcap2-bin e2fsprogs xfsprogs btrfs-progs squashfs-tools util-linux podman
-	runc busybox-static git make fio strace libnfs-utils"
+	runc busybox-static git make fio strace libnfs-utils
+	libnfs-dev"
 lint="clang clang-format clang-tidy libclang-rt-dev cppcheck shellcheck mandoc gcovr"
 bench="fuse3 git fio"
+bench_nfs="libnfs-dev nfs-ganesha nfs-ganesha-vfs rpcbind iproute2 e2fsprogs"
 guest="qemu-system-x86 busybox-static gcc libc6-dev"
 
 wanted=
@@ -20,8 +22,9 @@ for purpose; do
 	test) wanted="$wanted $test" ;;
 	lint) wanted="$wanted $lint" ;;
 	bench) wanted="$wanted $bench" ;;
+	bench-nfs) wanted="$wanted $bench_nfs" ;;
 	guest) wanted="$wanted $guest" ;;
-	*) echo "bootstrap.sh: build, test, lint, bench or guest, not '$purpose'" >&2; exit 2 ;;
+	*) echo "bootstrap.sh: build, test, lint, bench, bench-nfs or guest, not '$purpose'" >&2; exit 2 ;;
 	esac
 done
 

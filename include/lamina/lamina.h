@@ -105,6 +105,10 @@ struct lam_config {
 	const char *const *data_lower; /* data-only layers, searched by absolute redirects */
 	size_t n_data_lower;
 	const char *upper, *work; /* both or neither */
+	/* NULL, or open directories to take instead of looking the paths up, which a mount may
+	 * cover by now: of upper, work, each of LOWER, each of DATA_LOWER, in this order.  -1: the
+	 * path after all.  They stay the caller's. */
+	const int *dir_fds;
 	bool read_only;		  /* refuse changes although there is an upper */
 
 	enum lam_redirect redirect_dir;
@@ -129,6 +133,8 @@ struct lam_config {
 	unsigned max_nodes;	/* about how many objects to remember; 0: from the memory */
 	size_t max_cache_bytes; /* bound on cached listings; 0: a default */
 	bool watch_lower;	/* lower layers may change: do not rely on cached listings */
+	bool takeover;		/* another process served these layers until now, and its clients go
+				 * on: what they still use is kept, orphans too */
 };
 
 /* What the probing at open found; for status output and for a front end's defaults. */
@@ -177,6 +183,13 @@ int lam_stack_add_user(struct lam_stack *stack, lam_in_use_fn in_use, void *ctx)
 
 /* The front end's clients no longer refer to ID: an orphan is removed, cached state may go. */
 void lam_forget(struct lam_stack *stack, uint64_t id);
+
+/*
+ * Call FN for each orphan there is, one left by an earlier process (lam_config.takeover) included.
+ * Whoever knows that none of its clients refers to one any more ends it with lam_resolve() and
+ * lam_forget().
+ */
+int lam_orphans(struct lam_stack *stack, void (*fn)(void *ctx, uint64_t id), void *ctx);
 
 /*
  * A secret of SIZE random bytes (at most 256) that lives as long as the upper layer: read from the

@@ -14,6 +14,7 @@
 
 #include "fuse/front.h"
 #include "nfs/front.h"
+#include "super/super.h"
 
 /* ---- Commands: one file each, listed in commands.c ---- */
 
@@ -29,13 +30,16 @@ const struct command *command_find(const char *name);
 /* Command I (from 0), or NULL after the last. */
 const struct command *command_at(size_t i);
 /* The texts of `lamina help NAME`, beside the commands. */
-extern const char mount_usage[], umount_usage[], nfs_usage[], version_usage[], help_usage[];
+extern const char mount_usage[], umount_usage[], upgrade_usage[], nfs_usage[], check_usage[],
+	version_usage[], help_usage[];
 /* "PROG: ...; see lamina help NAME" for a wrong command line; returns 1. */
 int command_misused(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 int cmd_mount(int argc, char **argv);
 int cmd_umount(int argc, char **argv);
+int cmd_upgrade(int argc, char **argv);
 int cmd_nfs(int argc, char **argv);
+int cmd_check(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
@@ -84,6 +88,8 @@ struct mount_plan {
 	char *fsname, *subtype, *extra_options; /* owned; may be NULL */
 	char *log_path;				/* owned; may be NULL */
 	bool foreground, debug;
+	bool supervisor;			/* another server goes on when one ends */
+	unsigned restarts;			/* how often in a minute */
 	unsigned long flags_set, flags_cleared; /* of mount_flags, by options: for a remount */
 	bool remount;				/* change a mount that is there */
 	bool fake;				/* check only: mount(8)'s -f */
@@ -131,6 +137,27 @@ int layer_default_work(struct mount_plan *plan);
  * status. */
 int mount_run(struct mount_plan *plan);
 
+/* ---- Under a supervisor: supervise.c ---- */
+
+struct daemon;
+
+/* Find out how this process was started; first of all, before the command line is read.  An error has been
+ * said to whom it concerns. */
+int supervise_begin(char **argv);
+/* Whether a mount is there that this process goes on with: no path may be looked up, as the mount may
+ * cover it. */
+bool supervise_taking_over(void);
+/* Where that mount is; NULL: not known. */
+const char *supervise_mountpoint(void);
+/* In place of message_open() then. */
+void supervise_take_messages(bool debug);
+bool supervise_wanted(const struct mount_plan *plan);
+/* Be the supervisor of what PLAN says: returns the exit status.  In its workers returns SUPER_IS_WORKER, and
+ * *LINK leads to it. */
+int supervise(struct mount_plan *plan, struct daemon *d, struct super_link *link);
+/* In a worker: the mount answers. */
+int supervise_ready(const struct super_link *link, const struct mount_plan *plan, struct daemon *d);
+
 /* ---- Going to the background: daemon.c ---- */
 
 struct daemon {
@@ -145,6 +172,8 @@ struct daemon {
  * forked.
  */
 int daemon_start(struct daemon *d, int *ret_status);
+/* Let go of the terminal and of the caller's pipes. */
+int daemon_detach(void);
 /* The child's mount answers: let go of the terminal and of the caller's pipes, and of the parent. */
 int daemon_ready(struct daemon *d);
 
@@ -157,6 +186,11 @@ int signals_start(void);
 void signals_mounting(void);
 /* From here on they end FUSE and NFS, of which one may be NULL, in order. */
 void signals_serving(struct fuse_front *fuse, struct nfs_front *nfs, struct lam_stack *stack);
+/* From here on one signal more asks to leave the mount to another worker, and one says that the supervisor
+ * is gone; LINK stays the caller's. */
+void signals_supervised(const struct super_link *link);
+/* Whether the mount was left to another worker. */
+bool signals_retired(void);
 /* They and STACK are about to go away.  Ends the thread. */
 void signals_stop(void);
 
@@ -178,6 +212,11 @@ enum message_mode {
 /* Receive the library's messages.  LOG_PATH: a file that gets all of them instead, or NULL.
  * DEBUG: all of them go to standard error.  Returns 0 or a negative errno of the file. */
 int message_open(const char *log_path, bool debug);
+/* The same with descriptors that are open already, -1: none; and which they are. */
+void message_adopt(int log, int syslog, bool debug);
+void message_fds(int *ret_log, int *ret_syslog);
+/* A line as the library's. */
+void message_log(int level, const char *line);
 void message_set_people(void);
 void message_set_mode(enum message_mode mode);
 /* Say why the mount failed: the library's own last error if it gave one, else FMT. */

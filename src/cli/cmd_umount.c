@@ -40,34 +40,6 @@ static const struct option flags[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-/* The absolute path of PATH, its last component not looked at.  NULL with errno. */
-static char *resolve(const char *path)
-{
-	size_t len = strlen(path);
-	size_t start;
-	CLEANUP_FREE char *above = NULL, *parent = NULL;
-	char *whole;
-
-	while (len > 1 && path[len - 1] == '/')
-		len--;
-	start = len;
-	while (start > 0 && path[start - 1] != '/')
-		start--;
-	if (start == len || strncmp(path + start, ".", len - start) == 0 ||
-	    strncmp(path + start, "..", len - start) == 0)
-		return realpath(path, NULL);
-	above = start > 0 ? strndup(path, start) : strdup(".");
-	if (!above)
-		return NULL;
-	parent = realpath(above, NULL);
-	if (!parent)
-		return NULL;
-	if (asprintf(&whole, "%s/%.*s", strcmp(parent, "/") == 0 ? "" : parent, (int)(len - start),
-		     path + start) < 0)
-		return NULL;
-	return whole;
-}
-
 /* Run fusermount3, or the older name of it; its own message is the message. */
 static int run_fusermount(const char *path, bool lazy)
 {
@@ -184,7 +156,7 @@ int cmd_umount(int argc, char **argv)
 	if (optind == argc)
 		return command_misused("umount", "no mountpoint given");
 	for (int i = optind; i < argc; i++) {
-		CLEANUP_FREE char *path = resolve(argv[i]);
+		CLEANUP_FREE char *path = mount_table_path(argv[i]);
 
 		if (!path) {
 			message_error("%s: %s", QUOTE(argv[i]), log_errno(-errno));

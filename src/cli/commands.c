@@ -11,7 +11,10 @@
 static const struct command commands[] = {
 	{ "mount", cmd_mount, "show directories on top of each other as one tree", mount_usage },
 	{ "umount", cmd_umount, "end a mount, and wait until its server has ended", umount_usage },
+	{ "upgrade", cmd_upgrade, "let this program take the place of a mount's server",
+	  upgrade_usage },
 	{ "nfs", cmd_nfs, "serve directories on top of each other by NFS", nfs_usage },
+	{ "check", cmd_check, "look for what is wrong in layers, and mend it", check_usage },
 	{ "version", cmd_version, "print which version this is", version_usage },
 	{ "help", cmd_help, "list the commands, or explain one", help_usage },
 };

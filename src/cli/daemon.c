@@ -60,12 +60,9 @@ int daemon_start(struct daemon *d, int *ret_status)
 	return 0;
 }
 
-int daemon_ready(struct daemon *d)
+int daemon_detach(void)
 {
-	CLEANUP_CLOSE int ready = TAKE_FD(d->ready_fd);
 	CLEANUP_CLOSE int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	const char byte = 0;
-	ssize_t n;
 
 	if (null < 0)
 		return -errno;
@@ -75,6 +72,18 @@ int daemon_ready(struct daemon *d)
 	}
 	if (null <= STDERR_FILENO)
 		null = -1; /* one of the three was closed, and is this one */
+	return 0;
+}
+
+int daemon_ready(struct daemon *d)
+{
+	CLEANUP_CLOSE int ready = TAKE_FD(d->ready_fd);
+	const char byte = 0;
+	ssize_t n;
+	int r = daemon_detach();
+
+	if (r < 0)
+		return r;
 	do {
 		n = write(ready, &byte, 1);
 	} while (n < 0 && errno == EINTR);

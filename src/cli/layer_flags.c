@@ -38,7 +38,7 @@ int layer_default_work(struct mount_plan *plan)
 
 	if (!config->upper || config->work)
 		return 0;
-	real = realpath(config->upper, NULL);
+	real = supervise_taking_over() ? strdup(config->upper) : realpath(config->upper, NULL);
 	if (!real) {
 		int r = -errno;
 
@@ -54,7 +54,7 @@ int layer_default_work(struct mount_plan *plan)
 		message_error("out of memory");
 		return -ENOMEM;
 	}
-	if (mkdir(work, 0700) < 0 && errno != EEXIST) {
+	if (!supervise_taking_over() && mkdir(work, 0700) < 0 && errno != EEXIST) {
 		int r = -errno;
 
 		message_error("cannot make the work directory %s: %s; give another with --work",

@@ -51,7 +51,9 @@ int main(int argc, char **argv)
 {
 	const char *slash, *prog;
 
-	if (fill_standard_descriptors() < 0 || argc < 1)
+	if (argc < 1 || supervise_begin(argv) < 0)
+		return 1;
+	if (!supervise_taking_over() && fill_standard_descriptors() < 0)
 		return 1;
 	slash = strrchr(argv[0], '/');
 	prog = slash ? slash + 1 : argv[0];

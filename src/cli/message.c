@@ -146,6 +146,29 @@ int message_open(const char *log_path, bool debug)
 	return 0;
 }
 
+void message_adopt(int log, int syslog, bool debug)
+{
+	debugging = debug;
+	log_fd = log;
+	syslog_fd = syslog;
+	lam_set_log(receive, NULL);
+}
+
+void message_fds(int *ret_log, int *ret_syslog)
+{
+	*ret_log = log_fd;
+	*ret_syslog = syslog_fd;
+}
+
+void message_log(int level, const char *line)
+{
+	/* Before the mount answers it is the last word: there is nothing to keep it for. */
+	if (level <= LOG_ERR && atomic_load(&mode) == MESSAGE_STARTING)
+		message_error("%s", line);
+	else
+		receive(NULL, level, line);
+}
+
 void message_error(const char *fmt, ...)
 {
 	char line[LINE_MAX_BYTES];

@@ -224,6 +224,27 @@ static int set_passthrough(struct mount_plan *plan, const struct option *option,
 	return 0;
 }
 
+static int set_supervisor(struct mount_plan *plan, const struct option *option, const char *value)
+{
+	if (!value || strcmp(value, "on") == 0)
+		plan->supervisor = true;
+	else if (strcmp(value, "off") == 0)
+		plan->supervisor = false;
+	else
+		return refuse_value(option, value, "on or off");
+	return 0;
+}
+
+static int set_restarts(struct mount_plan *plan, const struct option *option, const char *value)
+{
+	uint32_t n;
+
+	if (!value || parse_u32(value, &n) < 0 || n > 1000)
+		return refuse_value(option, value, "a number from 0 to 1000");
+	plan->restarts = n;
+	return 0;
+}
+
 static int set_debug(struct mount_plan *plan, const struct option *option, const char *value)
 {
 	(void)option;
@@ -271,6 +292,8 @@ static const struct option table[] = {
 	{ "max_write", set_max_write, 0 },
 	{ "transport", set_transport, 0 },
 	{ "passthrough", set_passthrough, 0 },
+	{ "supervisor", set_supervisor, 0 },
+	{ "restarts", set_restarts, 0 },
 	{ "writeback", set_bool, AT(front.writeback) },
 	{ "answer_opens", set_bool, AT(front.opens_answered) },
 	{ "context", set_context, 0 },
@@ -395,6 +418,8 @@ int mount_plan_init(struct mount_plan *plan, enum unknown_options unknown)
 	plan->front.allow_other = geteuid() == 0;
 	plan->front.entry_ttl = plan->front.attr_ttl = plan->front.negative_ttl = -1;
 	plan->front.passthrough = FUSE_PASSTHROUGH_OFF;
+	plan->supervisor = true;
+	plan->restarts = 10;
 	return 0;
 }
 

@@ -146,9 +146,10 @@ static int open_fronts(struct mount_plan *plan, struct lam_stack *stack, struct 
 	return r;
 }
 
-static int serve_fronts(struct mount_plan *plan, const struct fronts *fronts, struct daemon *d)
+static int serve_fronts(struct mount_plan *plan, const struct fronts *fronts,
+			const struct super_link *link, struct daemon *d)
 {
-	int r = 0;
+	int r;
 
 	if (plan->foreground) {
 		message_set_mode(MESSAGE_FOREGROUND);
@@ -156,8 +157,8 @@ static int serve_fronts(struct mount_plan *plan, const struct fronts *fronts, st
 			message_answer("nfs: serving on port %u", nfs_front_port(fronts->nfs));
 	} else {
 		message_set_mode(MESSAGE_BACKGROUND);
-		r = daemon_ready(d);
 	}
+	r = supervise_ready(link, plan, d);
 	if (r == 0 && fronts->fuse)
 		r = fuse_front_serve(fronts->fuse);
 	else if (r == 0)
@@ -166,7 +167,8 @@ static int serve_fronts(struct mount_plan *plan, const struct fronts *fronts, st
 }
 
 /* Mount, listen, tell the parent, serve.  The stack is open. */
-static int serve(struct mount_plan *plan, struct lam_stack *stack, struct daemon *d)
+static int serve(struct mount_plan *plan, struct lam_stack *stack, const struct super_link *link,
+		 struct daemon *d)
 {
 	struct fronts fronts = { 0 };
 	int r;
@@ -175,7 +177,10 @@ static int serve(struct mount_plan *plan, struct lam_stack *stack, struct daemon
 	r = open_fronts(plan, stack, &fronts);
 	if (r == 0) {
 		signals_serving(fronts.fuse, fronts.nfs, stack);
-		r = serve_fronts(plan, &fronts, d);
+		r = serve_fronts(plan, &fronts, link, d);
+		/* What is still there is the next worker's: orphans, references of the kernel. */
+		if (signals_retired())
+			_exit(SUPER_EXIT_RETIRED);
 		signals_stop();
 	}
 	/* In this order: NFS tells FUSE of changes to the end. */
@@ -216,16 +221,27 @@ static int open_stack(const struct lam_config *config, struct lam_stack **ret)
 }
 
 /* In the process that will serve. */
-static int open_and_serve(struct mount_plan *plan, struct daemon *d)
+static int open_and_serve(struct mount_plan *plan, struct super_link *link, struct daemon *d)
 {
+	struct lam_config *config = lam_options_config(plan->stack);
 	struct lam_stack *stack;
-	int r = signals_start();
+	int r = super_begin(link);
+
+	if (r == 0 && link->state) {
+		signals_supervised(link);
+		plan->front.link = link;
+		plan->nfs.config.link = link;
+		config->dir_fds = link->state->mem->dirs;
+		config->takeover = link->successor;
+	}
+	if (r == 0)
+		r = signals_start();
 
 	if (r < 0) {
 		message_error("cannot start a thread: %s", log_errno(r));
 		return r;
 	}
-	r = open_stack(lam_options_config(plan->stack), &stack);
+	r = open_stack(config, &stack);
 	if (r < 0) {
 		message_failed("cannot open the layers: %s", log_errno(r));
 		return r;
@@ -234,7 +250,7 @@ static int open_and_serve(struct mount_plan *plan, struct daemon *d)
 	if (!plan->foreground && chdir("/") < 0)
 		r = -errno;
 	if (r == 0)
-		r = serve(plan, stack, d);
+		r = serve(plan, stack, link, d);
 	lam_stack_close(stack);
 	return r;
 }
@@ -265,6 +281,34 @@ static int remount(const struct mount_plan *plan)
 	return 0;
 }
 
+/* Go on where another process was: its mount is there, and nobody waits for us. */
+static int go_on(struct mount_plan *plan)
+{
+	struct daemon d = { .ready_fd = -1 };
+	struct super_link link = { 0 };
+	int r;
+
+	supervise_take_messages(plan->debug);
+	message_set_mode(plan->foreground ? MESSAGE_FOREGROUND : MESSAGE_BACKGROUND);
+	raise_descriptor_limit();
+	r = supervise(plan, &d, &link);
+	return r == SUPER_IS_WORKER ? open_and_serve(plan, &link, &d) < 0 : r;
+}
+
+/* Serve, under a supervisor or without. */
+static int run(struct mount_plan *plan, struct daemon *d)
+{
+	struct super_link link = { 0 };
+
+	if (supervise_wanted(plan)) {
+		int r = supervise(plan, d, &link);
+
+		if (r != SUPER_IS_WORKER)
+			return r;
+	}
+	return open_and_serve(plan, &link, d) < 0;
+}
+
 int mount_run(struct mount_plan *plan)
 {
 	struct daemon d = { .ready_fd = -1 };
@@ -277,6 +321,8 @@ int mount_run(struct mount_plan *plan)
 		return 1;
 	if (plan->fake)
 		return 0;
+	if (supervise_taking_over())
+		return go_on(plan);
 	r = message_open(plan->log_path, plan->debug);
 	if (r < 0) {
 		message_error("cannot open the log file %s: %s", QUOTE(plan->log_path),
@@ -293,5 +339,5 @@ int mount_run(struct mount_plan *plan)
 			return 1;
 		}
 	}
-	return open_and_serve(plan, &d) < 0;
+	return run(plan, &d);
 }

@@ -73,6 +73,33 @@ static bool parse_line(char *line, char **where, char **type, uint64_t *minor)
 	return *where && *type;
 }
 
+char *mount_table_path(const char *path)
+{
+	size_t len = strlen(path);
+	size_t start;
+	CLEANUP_FREE char *above = NULL, *parent = NULL;
+	char *whole;
+
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	start = len;
+	while (start > 0 && path[start - 1] != '/')
+		start--;
+	if (start == len || strncmp(path + start, ".", len - start) == 0 ||
+	    strncmp(path + start, "..", len - start) == 0)
+		return realpath(path, NULL);
+	above = start > 0 ? strndup(path, start) : strdup(".");
+	if (!above)
+		return NULL;
+	parent = realpath(above, NULL);
+	if (!parent)
+		return NULL;
+	if (asprintf(&whole, "%s/%.*s", strcmp(parent, "/") == 0 ? "" : parent, (int)(len - start),
+		     path + start) < 0)
+		return NULL;
+	return whole;
+}
+
 int mount_table_find(const char *path, struct mount_entry *ret)
 {
 	FILE *f __attribute__((cleanup(fclosep))) = fopen("/proc/self/mountinfo", "re");

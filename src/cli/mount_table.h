@@ -12,6 +12,10 @@ struct mount_entry {
 	uint64_t minor; /* of its device number: the number of the FUSE connection */
 };
 
+/* The absolute path of PATH, its last component not looked at: its server may be gone.  NULL with errno; the
+ * caller frees it. */
+char *mount_table_path(const char *path);
+
 /* The topmost mount at PATH, an absolute path without symlinks.  -ENOENT: there is none. */
 int mount_table_find(const char *path, struct mount_entry *ret);
 

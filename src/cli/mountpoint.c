@@ -53,6 +53,9 @@ int mount_plan_set_mountpoint(struct mount_plan *plan, const char *path)
 	struct stat st;
 	int r;
 
+	if (supervise_taking_over())
+		return mount_plan_replace(&plan->mountpoint,
+					  supervise_mountpoint() ? supervise_mountpoint() : path);
 	if (strncmp(path, FD_PREFIX, strlen(FD_PREFIX)) == 0) {
 		r = check_descriptor(path);
 		return r < 0 ? r : mount_plan_replace(&plan->mountpoint, path);

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -21,9 +22,11 @@ static pthread_t thread;
 static struct fuse_front *serving_fuse;
 static struct nfs_front *serving_nfs;
 static struct lam_stack *serving_stack;
-static bool mounting; /* between signals_mounting() and signals_serving() */
-static bool wanted;   /* a signal to end came in that time */
-static bool ending;   /* signals_stop() was called */
+static bool mounting;			    /* between signals_mounting() and signals_serving() */
+static bool wanted;			    /* a signal to end came in that time */
+static bool ending;			    /* signals_stop() was called */
+static bool retired;			    /* the mount goes to another worker */
+static const struct super_link *supervisor; /* set before there is a thread; NULL: none */
 
 static void set_of_signals(sigset_t *set)
 {
@@ -31,6 +34,10 @@ static void set_of_signals(sigset_t *set)
 	(void)sigaddset(set, SIGTERM);
 	(void)sigaddset(set, SIGINT);
 	(void)sigaddset(set, SIGUSR1);
+	if (!supervisor)
+		return;
+	(void)sigaddset(set, SUPER_SIGNAL_RETIRE);
+	(void)sigaddset(set, SUPER_SIGNAL_ALONE);
 }
 
 static void print_requests(const struct fuse_front_stats *s)
@@ -106,6 +113,30 @@ static void stop_all(void)
 		fuse_front_stop(serving_fuse);
 }
 
+/* With `lock` held.  What clients of NFS have under way is as good as lost with a connection: they ask
+ * again, and the next worker knows what was done. */
+static void retire(void)
+{
+	retired = true;
+	if (!serving_stack)
+		_exit(SUPER_EXIT_RETIRED);
+	if (serving_fuse)
+		fuse_front_retire(serving_fuse);
+	else
+		nfs_front_stop(serving_nfs);
+}
+
+/* With `lock` held.  Whoever goes on has what the supervisor had, or nobody does: then this process serves
+ * to the end. */
+static void be_alone(void)
+{
+	if (supervisor->fdstore)
+		retire();
+	else
+		message_log(LOG_WARNING,
+			    "the supervisor is gone: if this server ends, the mount ends");
+}
+
 /* With `lock` held.  Returns whether the thread is done. */
 static bool handle(int signo)
 {
@@ -115,7 +146,11 @@ static bool handle(int signo)
 		print_statistics();
 		return false;
 	}
-	if (serving_stack)
+	if (signo == SUPER_SIGNAL_RETIRE)
+		retire();
+	else if (signo == SUPER_SIGNAL_ALONE)
+		be_alone();
+	else if (serving_stack)
 		stop_all();
 	else if (mounting)
 		wanted = true;
@@ -141,6 +176,21 @@ static void *wait_for_signals(void *arg)
 		(void)pthread_mutex_unlock(&lock);
 	}
 	return NULL;
+}
+
+void signals_supervised(const struct super_link *link)
+{
+	supervisor = link;
+}
+
+bool signals_retired(void)
+{
+	bool r;
+
+	(void)pthread_mutex_lock(&lock);
+	r = retired;
+	(void)pthread_mutex_unlock(&lock);
+	return r;
 }
 
 int signals_start(void)

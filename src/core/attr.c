@@ -115,15 +115,20 @@ static void add_protattr(struct lam_stack *s, struct node *n, struct lam_attr *a
 	a->attributes |= prot & PROTATTR_IMMUTABLE ? STATX_ATTR_IMMUTABLE : 0;
 }
 
+uint64_t attr_ino(struct lam_stack *s, struct node *n)
+{
+	return id_ino(s, n->flags & NF_BY_NAME
+				 ? id_make(s, s->layers[n->layer].fs, n->real_ino, node_is_upper(n))
+				 : n->id);
+}
+
 int attr_of_node(struct lam_stack *s, struct node *n, const struct statx *st, struct lam_attr *ret)
 {
 	struct lam_attr a;
 	int r;
 
 	attr_from_statx(s, st, &a);
-	a.ino = id_ino(s, n->flags & NF_BY_NAME ? id_make(s, s->layers[n->layer].fs, n->real_ino,
-							  node_is_upper(n))
-						: n->id);
+	a.ino = attr_ino(s, n);
 	r = visible_nlink(s, n, st, &a.nlink);
 	if (r < 0)
 		return r;
@@ -350,6 +355,8 @@ int lam_setattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 {
 	const unsigned only_times = LAM_SET_ATIME | LAM_SET_MTIME | LAM_SET_ATIME_NOW |
 				    LAM_SET_MTIME_NOW | LAM_SET_CTIME;
+	/* An owner of (-1, -1) moves the change time and nothing else; FUSE then names no attribute. */
+	const bool touch = !(valid & ~(LAM_SET_KILL_PRIV | LAM_SET_CTIME));
 	CLEANUP_CLOSE int fd = -1;
 	HELD(n, s);
 	int r = node_get(s, id, &n.n);
@@ -372,11 +379,17 @@ int lam_setattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 		if (r < 0)
 			return r;
 	}
-	if (valid & ~LAM_SET_CTIME) {
-		fd = node_open(s, n.n, O_PATH);
-		if (fd < 0)
+	if (valid & ~LAM_SET_CTIME || touch) {
+		/* One that can be written to is the upper inode's own, never of data that lies below. */
+		struct fdent *e = fdcache_get(&s->fds, &n.n->fde, true);
+
+		fd = e ? -1 : node_open(s, n.n, O_PATH);
+		if (!e && fd < 0)
 			return fd;
-		r = apply(s, call, n.n, fd, valid, attr);
+		r = apply(s, call, n.n, e ? e->fd : fd, valid, attr);
+		if (r == 0 && touch)
+			r = sys_chown(e ? e->fd : fd, "", UINT32_MAX, UINT32_MAX);
+		fdcache_put(&s->fds, e);
 		if (r < 0)
 			return r;
 	}

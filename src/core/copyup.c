@@ -18,11 +18,12 @@ struct copyup {
 	const struct lam_call *call;
 	struct node *n;
 	struct place from;
-	struct statx st; /* of the lower object */
-	int32_t adjust;	 /* names that were removed, already taken off its count */
-	int32_t seen;	 /* ... as the node had it then */
-	uint64_t size;	 /* bytes of data to copy */
-	bool meta_only;	 /* leave the data below */
+	struct statx st;      /* of the lower object */
+	uint32_t lower_nlink; /* its real count */
+	int32_t adjust;	      /* names that were removed, already taken off its count */
+	int32_t seen;	      /* ... as the node had it then */
+	uint64_t size;	      /* bytes of data to copy */
+	bool meta_only;	      /* leave the data below */
 	bool has_origin;
 	bool same_object; /* and no broken link of one */
 	struct fh origin;
@@ -348,6 +349,9 @@ static int become_upper(struct copyup *c, struct node *parent, const char *name,
 	n->layer = LAYER_UPPER;
 	mutex_unlock(&n->lock);
 	fdcache_drop(&s->fds, &n->fde);
+	/* What made it upper comes next, and a descriptor of it is here. */
+	if (S_ISREG(c->st.stx_mode) && !c->meta_only && !(n->flags & NF_PROTATTR))
+		fdcache_put(&s->fds, fdcache_add(&s->fds, &n->fde, TAKE_FD(c->fd), true));
 	uppermap_note(s, n, c->ino, c->generation);
 	if (parent)
 		dirlist_note_upper(s, parent, name, node_mode_type(n), false);
@@ -379,8 +383,35 @@ static int special_names(const struct copyup *c)
 	return special_prepare(c->s, c->key, c->ino, value);
 }
 
-/* The copy's name and, for an indexed one, its entry in the index first: then it is linked from there, so
- * that a crash between leaves an entry that is complete. */
+/* An indexed copy gets its entry in the index first and is linked from there, so that a crash between leaves
+ * an entry that is complete, and every name finds it.  But a file that has one name below is indexed for
+ * its handle only, and there the kernel takes an entry without a name for a dead one, and makes a
+ * whiteout of it that hides the file: so the name comes first, and the entry is a link of it. */
+static int publish_indexed(struct copyup *c, int dirfd, const char *name)
+{
+	struct lam_stack *s = c->s;
+	bool name_first = c->lower_nlink == 1 && !(c->n->flags & NF_NAME_GONE);
+	int index_fd = index_dir(s, c->key);
+	int r = special_key(c->key) ? special_names(c) : 0;
+
+	if (r == 0)
+		r = name_first ? install(c, dirfd, name) : install(c, index_fd, c->key);
+	if (r < 0 || c->n->flags & NF_NAME_GONE)
+		return r;
+	r = name_first ? sys_link(dirfd, name, index_fd, c->key)
+		       : sys_link(index_fd, c->key, dirfd, name);
+	if (r < 0)
+		goto undo_install;
+	r = index_write_nlink(s, index_fd, c->key, c->st.stx_nlink, 2);
+	if (r == 0)
+		return 0;
+	(void)(name_first ? sys_unlink(index_fd, c->key) : sys_unlink(dirfd, name));
+undo_install:
+	(void)(name_first ? sys_unlink(dirfd, name) : sys_unlink(index_fd, c->key));
+	return r;
+}
+
+/* The copy's names: in its directory, and in the index. */
 static int publish_names(struct copyup *c, struct node *parent, const char *name)
 {
 	struct lam_stack *s = c->s;
@@ -393,24 +424,8 @@ static int publish_names(struct copyup *c, struct node *parent, const char *name
 	r = sys_statx(e->fd, "", &before);
 	if (r == 0 && c->has_origin)
 		r = copyup_set_impure(s, parent);
-	if (r == 0 && c->key[0]) {
-		r = special_key(c->key) ? special_names(c) : 0;
-		if (r == 0)
-			r = install(c, index_dir(s, c->key), c->key);
-		if (r == 0 && !(c->n->flags & NF_NAME_GONE)) {
-			r = sys_link(index_dir(s, c->key), c->key, e->fd, name);
-			if (r == 0) {
-				r = index_write_nlink(s, index_dir(s, c->key), c->key,
-						      c->st.stx_nlink, 2);
-				if (r < 0)
-					(void)sys_unlink(e->fd, name);
-			}
-			if (r < 0)
-				(void)sys_unlink(index_dir(s, c->key), c->key);
-		}
-	} else if (r == 0) {
-		r = install(c, e->fd, name);
-	}
+	if (r == 0)
+		r = c->key[0] ? publish_indexed(c, e->fd, name) : install(c, e->fd, name);
 	if (r == 0) {
 		struct timespec ts[2] = {
 			{ .tv_sec = before.stx_atime.tv_sec, .tv_nsec = before.stx_atime.tv_nsec },
@@ -568,6 +583,7 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 		r = prepare_origin(&c);
 	if (r < 0)
 		goto out;
+	c.lower_nlink = c.st.stx_nlink;
 	mutex_lock(&n->lock);
 	c.adjust = c.seen = n->extra ? n->extra->nlink_adjust : 0;
 	mutex_unlock(&n->lock);

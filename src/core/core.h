@@ -106,6 +106,7 @@ struct rdir {
 	bool no_dot_wh;	   /* a full listing saw no `.wh.` name */
 	bool true_numbers; /* on its layer's own filesystem: d_ino of what is in it is st_ino */
 	_Atomic uint8_t impure; /* 0 unknown, 1 no, 2 yes */
+	char first_name[];	/* NAME, until it is moved: directories are many */
 };
 
 struct lam_stack;
@@ -274,6 +275,8 @@ struct lam_stack {
 	bool redirect_follow, redirect_on, index, nfs_export, metacopy, metacopy_read, xino_on;
 	bool read_dot_wh, write_dot_wh, watch_lower;
 	bool no_acl, no_xattr, static_nlink;
+	bool takeover;		       /* clients of an earlier process go on */
+	_Atomic unsigned left_orphans; /* of those that it left, at most so many are still there */
 	enum lam_fsync fsync;
 	bool ino32;
 	bool upper_tmpfile, upper_rename_wh, upper_exchange, upper_xattr, upper_char_wh,
@@ -335,8 +338,11 @@ struct lam_stack {
 
 	struct uppermap *uppermap; /* made on the first cold need; origins_lock */
 	struct mutex origins_lock; /* RANK_MAP */
-	bool inside_known;	   /* the numbers in lower layers are gathered; origins_lock */
-	int64_t inside_since;	   /* ... at this time, in seconds */
+	struct cond dirs_cond;
+	unsigned dirs_busy; /* of upper's directories, how many are being looked up; origins_lock */
+	unsigned dirs_waiting; /* how many of these by threads that wait for others; origins_lock */
+	bool inside_known;     /* the numbers in lower layers are gathered; origins_lock */
+	int64_t inside_since;  /* ... at this time, in seconds */
 
 	_Atomic uint64_t stat_copyups, stat_copyup_bytes, stat_whiteouts, stat_orphans;
 	_Atomic uint64_t forgotten; /* nodes freed since memory was last given back */
@@ -398,7 +404,16 @@ int node_get(struct lam_stack *s, uint64_t id, struct node **ret);
 /* The same, and it must be a directory: -ENOTDIR. */
 int node_get_dir(struct lam_stack *s, uint64_t id, struct node **ret);
 
+/* stack.c */
+/* Whether a directory, given by device and number, is one that is looked for. */
+typedef bool (*climb_fn)(void *ctx, dev_t dev, uint64_t ino);
+/* Go from directory FD up to the root of the system until FN matches: 1, 0 (nowhere) or -errno. */
+int dir_climb(int fd, climb_fn fn, void *ctx);
+
 /* fsys.c */
+/* Whether handles of a filesystem of this type hold the inode number where fid_inode() looks for it.
+ * Types of handles are no proof: FUSE uses the number that xfs has. */
+bool fsys_known_layout(uint64_t f_type);
 struct fsys *fsys_by_dev(struct lam_stack *s, dev_t dev);
 /* The filesystem of FD, a directory with this status: a layer's root, or (HOST: the layer's filesystem) a
  * subvolume met inside one. */
@@ -539,6 +554,8 @@ void window_note_added(struct lam_stack *s, struct dir *dir, const char *name);
 
 /* attr.c */
 void attr_from_statx(struct lam_stack *s, const struct statx *st, struct lam_attr *ret);
+/* What st_ino shows. */
+uint64_t attr_ino(struct lam_stack *s, struct node *n);
 int attr_of_node(struct lam_stack *s, struct node *n, const struct statx *st, struct lam_attr *ret);
 int attr_get(struct lam_stack *s, struct node *n, struct lam_attr *ret);
 /* Clear set-uid, set-gid and file capabilities of the file behind FD. */
@@ -613,6 +630,10 @@ void special_forget(struct lam_stack *s, const char *key, uint64_t ino);
 /* The entry of an upper inode, if it has one. */
 bool special_find(struct lam_stack *s, const struct statx *st, char key[INDEX_NAME_MAX + 1]);
 
+/* workdir.c */
+/* Empty a directory of ours, however deep, but for the name KEEP (may be NULL). */
+int work_wipe(int fd, const char *keep);
+
 /* work.c */
 int work_open(struct lam_stack *s, const struct lam_config *config);
 void work_close(struct lam_stack *s);
@@ -634,6 +655,7 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 		bool leave_whiteout);
 void work_orphan_name(uint64_t id, char out[32]);
 int work_orphan_drop(struct lam_stack *s, struct node *n);
+void work_left_orphan_drop(struct lam_stack *s, uint64_t id);
 /* Remove a temporary file or directory with what is in it. */
 void work_discard(struct lam_stack *s, const char *name, bool dir);
 bool stack_in_use(struct lam_stack *s, uint64_t id);
@@ -760,6 +782,10 @@ int uppermap_origin(struct lam_stack *s, uint64_t id, uint64_t *ret_upper,
 		    uint32_t *ret_generation);
 /* A directory of upper whose identity the map does not know yet; false: there is none (left). */
 bool uppermap_next_dir(struct lam_stack *s, struct sys_handle *ret);
+/* It was looked up, and noted if it is there. */
+void uppermap_dir_done(struct lam_stack *s);
+/* Wait for those that other threads are looking up; OWN are this thread's. */
+void uppermap_await_dirs(struct lam_stack *s, unsigned own);
 int uppermap_lower_generation(struct lam_stack *s, uint64_t id, uint32_t *ret);
 /* N is in upper from now on. */
 void uppermap_note(struct lam_stack *s, const struct node *n, uint64_t ino, uint32_t generation);

@@ -313,8 +313,10 @@ void dirlist_note_upper(struct lam_stack *s, struct node *d, const char *name, u
 	e = change_add(s, d, name);
 	if (!e)
 		return;
-	if (e->first != 0 && !(e->flags & (LE_WHITEOUT | LE_STOP)) && S_ISDIR(mode) && !stop) {
-		/* A lower directory gets an upper part: positions below stay. */
+	if (e->first != 0 && e->type == DT_DIR && !(e->flags & LE_WHITEOUT) && S_ISDIR(mode) &&
+	    !stop) {
+		/* A lower directory gets an upper part: positions below stay, those above something
+		 * that is covered too. */
 		uint32_t more = e->more;
 		uint16_t pos = e->first;
 

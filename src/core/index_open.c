@@ -201,7 +201,8 @@ int index_open(struct lam_stack *s)
 	r = bind(s);
 	if (r == 0)
 		r = bind_root(s);
-	if (r == 0)
+	/* What looks left over may be what clients of the process before still have open. */
+	if (r == 0 && !s->takeover)
 		r = dirscan(s->index_fd, scan_entry, &sc);
 	if (r == 0)
 		r = dirscan(s->links_fd, check_links, s);

@@ -333,8 +333,11 @@ void lam_forget(struct lam_stack *s, uint64_t id)
 {
 	struct node *n = node_find(s, id);
 
-	if (!n)
+	if (!n) {
+		if (!stack_in_use(s, id))
+			work_left_orphan_drop(s, id);
 		return;
+	}
 	if (stack_in_use(s, id)) {
 		node_put(s, n);
 		return;

@@ -181,7 +181,7 @@ static int gather_dots(struct list *ls, struct lam_dirent *de)
 				   .type = S_IFDIR,
 				   .cookie = dotdot ? COOKIE_DOTDOT : COOKIE_DOT };
 	mutex_lock(&n->lock);
-	de->ino = id_ino(ls->s, dotdot && n->parent ? n->parent->id : n->id);
+	de->ino = attr_ino(ls->s, dotdot && n->parent ? n->parent : n);
 	mutex_unlock(&n->lock);
 	ls->cookie = de->cookie;
 	return 0;

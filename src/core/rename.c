@@ -239,7 +239,8 @@ static int prepare_object(struct renaming *m, struct side *from, struct side *to
 
 	if (r < 0)
 		return r;
-	if (from->d != to->d && (n->flags & NF_ORIGIN || (n->dir && n->dir->never_pure))) {
+	if (from->d != to->d &&
+	    (n->flags & NF_ORIGIN || (n->dir && (n->dir->n_lower || n->dir->never_pure)))) {
 		r = copyup_set_impure(s, to->d);
 		if (r < 0)
 			return r;
@@ -531,8 +532,8 @@ static int with_locks(struct renaming *m)
 	return r;
 }
 
-/* Copy up what one side names.  Without locks: it may take long. */
-static int copy_side(struct renaming *m, struct side *side)
+/* Copy up what one side names, or only see whether it may be moved.  Without locks: it may take long. */
+static int copy_side(struct renaming *m, struct side *side, bool check_only)
 {
 	struct lam_stack *s = m->s;
 	struct node *n = NULL;
@@ -550,6 +551,8 @@ static int copy_side(struct renaming *m, struct side *side)
 		;
 	else if (n->dir && n->dir->n_lower && !s->redirect_on)
 		r = -EXDEV;
+	else if (check_only)
+		;
 	else if (n->flags & NF_METACOPY && !s->redirect_on)
 		r = copyup_data(s, m->call, n, UINT64_MAX);
 	else
@@ -586,9 +589,11 @@ int lam_rename(struct lam_stack *s, const struct lam_call *call, uint64_t parent
 	m.b.d = b.n;
 	perm_thread_init();
 	for (unsigned tries = 0; tries < 16; tries++) {
-		r = copy_side(&m, &m.a);
+		r = flags & LAM_RENAME_EXCHANGE ? copy_side(&m, &m.b, true) : 0;
+		if (r == 0)
+			r = copy_side(&m, &m.a, false);
 		if (r == 0 && flags & LAM_RENAME_EXCHANGE)
-			r = copy_side(&m, &m.b);
+			r = copy_side(&m, &m.b, false);
 		if (r == 0)
 			r = copyup(s, call, b.n);
 		if (r == 0)

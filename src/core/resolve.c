@@ -113,6 +113,9 @@ static bool has_part(struct node *n, uint16_t layer, uint64_t ino)
 	return yes;
 }
 
+/* How many directories of upper this thread is looking up, one for the sake of the other. */
+static _Thread_local unsigned looking_up;
+
 /* The upper inode that came from ID, as uppermap_origin() gives it.  Directories of upper are looked up when
  * one is first asked for: only the lookup tells their identity.  1, 0 or -errno */
 static int upper_of(struct lam_stack *s, uint64_t id, uint64_t *ret_upper, uint32_t *ret_generation)
@@ -125,11 +128,15 @@ static int upper_of(struct lam_stack *s, uint64_t id, uint64_t *ret_upper, uint3
 	while (uppermap_next_dir(s, &h)) {
 		struct node *n;
 
-		if (resolve_dir(s, &h, LAYER_UPPER, &n) < 0)
-			continue; /* removed since */
-		uppermap_note(s, n, n->real_ino, 0);
-		node_put(s, n);
+		looking_up++;
+		if (resolve_dir(s, &h, LAYER_UPPER, &n) == 0) { /* else removed since */
+			uppermap_note(s, n, n->real_ino, 0);
+			node_put(s, n);
+		}
+		looking_up--;
+		uppermap_dir_done(s);
 	}
+	uppermap_await_dirs(s, looking_up);
 	return uppermap_origin(s, id, ret_upper, ret_generation);
 }
 

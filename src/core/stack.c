@@ -6,7 +6,7 @@
 #include <linux/capability.h>
 #include <sys/resource.h>
 
-#define LISTING_BYTES_DEFAULT (8u << 20)
+#define LISTING_BYTES_DEFAULT (2u << 20)
 #define LISTING_NAMES_MAX 200000u
 
 /* ---- Settings ---- */
@@ -128,12 +128,29 @@ static unsigned fd_limit(const struct lam_config *c)
 
 /* ---- Layers ---- */
 
+/* Where the descriptors of lam_config.dir_fds are. */
+enum { DIR_UPPER, DIR_WORK, DIR_LOWER };
+
 static int open_layer_dir(const char *path)
 {
 	int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
 
 	if (fd < 0)
 		log_error("cannot open layer %s: %s", QUOTE(path), log_errno(fd));
+	return fd;
+}
+
+/* A directory of the configuration, which may be open as its descriptor I.  It is opened anew: locks go
+ * with the open file, and another process has this one. */
+static int open_config_dir(const struct lam_config *c, size_t i, const char *path)
+{
+	int fd;
+
+	if (!c->dir_fds || c->dir_fds[i] < 0)
+		return open_layer_dir(path);
+	fd = sys_openat(c->dir_fds[i], ".", O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		log_error("cannot open layer %s again: %s", QUOTE(path), log_errno(fd));
 	return fd;
 }
 
@@ -171,11 +188,12 @@ static int protect_lower(int fd)
 	return own;
 }
 
-static int open_layer(struct lam_stack *s, uint16_t i, const char *path, bool data_only)
+/* Take FD, which may be an error, as layer I. */
+static int take_layer(struct lam_stack *s, uint16_t i, int fd, const char *path, bool data_only)
 {
 	struct layer *l = &s->layers[i];
 	struct statx st;
-	int fd = open_layer_dir(path), r;
+	int r;
 
 	if (fd < 0)
 		return fd;
@@ -197,11 +215,7 @@ static int open_layer(struct lam_stack *s, uint16_t i, const char *path, bool da
 	return 0;
 }
 
-/* Whether a directory, given by device and number, is one that is looked for. */
-typedef bool (*match_fn)(void *ctx, dev_t dev, uint64_t ino);
-
-/* Go from directory FD up to the root of the system until FN matches: 1, 0 (nowhere) or -errno. */
-static int climb(int fd, match_fn fn, void *ctx)
+int dir_climb(int fd, climb_fn fn, void *ctx)
 {
 	CLEANUP_CLOSE int at = sys_dup(fd);
 	struct statx st;
@@ -248,7 +262,7 @@ static int lies_below(int fd, dev_t dev, uint64_t ino)
 {
 	struct one_dir d = { dev, ino };
 
-	return climb(fd, is_dir, &d);
+	return dir_climb(fd, is_dir, &d);
 }
 
 struct other_layer {
@@ -280,7 +294,7 @@ static int check_overlap(struct lam_stack *s, const char *path, unsigned self, u
 {
 	struct other_layer o = { .s = s, .self = self, .n_open = n_open };
 	CLEANUP_CLOSE int fd = open_layer_dir(path);
-	int r = fd < 0 ? fd : climb(fd, is_other_layer, &o);
+	int r = fd < 0 ? fd : dir_climb(fd, is_other_layer, &o);
 
 	if (r <= 0)
 		return r;
@@ -309,10 +323,14 @@ static void close_layer(struct layer *l)
 	l->fd = -1;
 }
 
-static int open_lowers(struct lam_stack *s, const char *const *paths, size_t n, bool data)
+static int open_lowers(struct lam_stack *s, const struct lam_config *c, bool data)
 {
+	const char *const *paths = data ? c->data_lower : c->lower;
+	size_t n = data ? c->n_data_lower : c->n_lower;
+
 	for (size_t i = 0; i < n; i++) {
-		int r = open_layer(s, s->n_layers, paths[i], data);
+		int fd = open_config_dir(c, DIR_LOWER + (data ? c->n_lower : 0) + i, paths[i]);
+		int r = take_layer(s, s->n_layers, fd, paths[i], data);
 
 		if (r < 0) {
 			s->n_layers++; /* closed with the rest */
@@ -338,10 +356,10 @@ static int open_upper(struct lam_stack *s, const struct lam_config *c)
 	struct sys_handle h;
 	int mount_up = 0, mount_work = 0, r;
 
-	r = open_layer(s, LAYER_UPPER, c->upper, false);
+	r = take_layer(s, LAYER_UPPER, open_config_dir(c, DIR_UPPER, c->upper), c->upper, false);
 	if (r < 0)
 		return r;
-	s->base_fd = open_layer_dir(c->work);
+	s->base_fd = open_config_dir(c, DIR_WORK, c->work);
 	if (s->base_fd < 0)
 		return s->base_fd;
 	r = sys_statx(s->layers[LAYER_UPPER].fd, "", &up);
@@ -381,10 +399,11 @@ static int open_layers(struct lam_stack *s, const struct lam_config *c)
 	if (s->has_upper)
 		r = open_upper(s, c);
 	if (r == 0)
-		r = open_lowers(s, c->lower, c->n_lower, false);
+		r = open_lowers(s, c, false);
 	if (r == 0)
-		r = open_lowers(s, c->data_lower, c->n_data_lower, true);
-	for (uint16_t i = 1; r == 0 && i < s->n_layers; i++)
+		r = open_lowers(s, c, true);
+	/* Who takes over has the directories that were found good, and no paths to look at. */
+	for (uint16_t i = 1; r == 0 && !c->takeover && i < s->n_layers; i++)
 		r = check_overlap(s, s->layers[i].path, i, s->n_layers);
 	return r;
 }
@@ -488,6 +507,7 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	s->listing_max = LISTING_NAMES_MAX;
 	fdcache_init(&s->fds, fd_limit(c));
 	s->node_limit = c->max_nodes;
+	s->takeover = c->takeover;
 	return s;
 }
 

@@ -323,8 +323,30 @@ bool uppermap_next_dir(struct lam_stack *s, struct sys_handle *ret)
 		return false;
 	*ret = t->handle;
 	s->uppermap->dirs = t->next;
+	s->dirs_busy++;
 	free(t);
 	return true;
+}
+
+void uppermap_dir_done(struct lam_stack *s)
+{
+	mutex_lock(&s->origins_lock);
+	s->dirs_busy--;
+	mutex_unlock(&s->origins_lock);
+	cond_broadcast(&s->dirs_cond);
+}
+
+/* Threads that look up a directory for the sake of which they need another one might wait for each other:
+ * when all do, none waits any longer. */
+void uppermap_await_dirs(struct lam_stack *s, unsigned own)
+{
+	mutex_lock(&s->origins_lock);
+	s->dirs_waiting += own;
+	cond_broadcast(&s->dirs_cond);
+	while (s->dirs_busy > s->dirs_waiting)
+		cond_wait(&s->dirs_cond, &s->origins_lock);
+	s->dirs_waiting -= own;
+	mutex_unlock(&s->origins_lock);
 }
 
 /* ---- Keeping it in step ---- */

@@ -266,6 +266,23 @@ int work_whiteout_to_dot(struct lam_stack *s, int dirfd, const char *name)
 
 /* ---- Orphans ---- */
 
+/* The object at NAME and a whiteout in the orphan area change places: in one step, so that whoever goes on
+ * after a crash of this process finds it here or there.  -EINVAL: not on this filesystem. */
+static int orphan_exchange(struct lam_stack *s, int dirfd, const char *name, const char *orphan)
+{
+	int r;
+
+	if (use_dot(s, name) || !s->upper_char_wh || !s->upper_exchange)
+		return -EINVAL;
+	r = file_whiteout(s, s->orphan_fd, orphan);
+	if (r < 0)
+		return r == -EEXIST ? -EINVAL : r; /* somebody else's: not to be brought back */
+	r = sys_rename(s->orphan_fd, orphan, dirfd, name, RENAME_EXCHANGE);
+	if (r < 0)
+		(void)sys_unlink(s->orphan_fd, orphan);
+	return whiteout_made(s, r);
+}
+
 int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name,
 		bool leave_whiteout)
 {
@@ -278,7 +295,8 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 			return work_whiteout_over(s, dirfd, name);
 		return sys_unlink(dirfd, name);
 	}
-	if (leave_whiteout) {
+	r = leave_whiteout ? orphan_exchange(s, dirfd, name, orphan) : -EINVAL;
+	if (leave_whiteout && r == -EINVAL) {
 		char temp[32];
 
 		r = work_whiteout_exchange(s, dirfd, name, temp);
@@ -288,7 +306,7 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 			work_discard(s, temp, node_is_dir(n));
 			return 0; /* the name is gone; without the orphan its users get ESTALE */
 		}
-	} else {
+	} else if (!leave_whiteout) {
 		r = sys_rename(dirfd, name, s->orphan_fd, orphan, 0);
 	}
 	if (r < 0)
@@ -296,6 +314,22 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 	n->flags |= NF_ORPHAN;
 	atomic_fetch_add(&s->stat_orphans, 1);
 	return 0;
+}
+
+/* One of an earlier process, of which nothing is cached. */
+void work_left_orphan_drop(struct lam_stack *s, uint64_t id)
+{
+	char orphan[32];
+	int r;
+
+	if (!s->left_orphans)
+		return;
+	work_orphan_name(id, orphan);
+	r = sys_unlink(s->orphan_fd, orphan);
+	if (r == -EISDIR || r == -EPERM)
+		r = sys_rmdir(s->orphan_fd, orphan); /* what is in it goes when the mount ends */
+	if (r == 0)
+		s->left_orphans--;
 }
 
 int work_orphan_drop(struct lam_stack *s, struct node *n)
@@ -336,4 +370,30 @@ void work_discard(struct lam_stack *s, const char *name, bool dir)
 	(void)dirlist_clean(s, fd); /* what stays goes at the next mount */
 	sys_close(fd);
 	(void)sys_rmdir(s->work_fd, name);
+}
+
+struct orphan_scan {
+	void (*fn)(void *ctx, uint64_t id);
+	void *ctx;
+};
+
+static int scan_orphan(void *ctx, const struct sys_dirent *de)
+{
+	const struct orphan_scan *scan = ctx;
+	unsigned long long id;
+	char again[32];
+
+	if (sscanf(de->name, "%16llx", &id) != 1)
+		return 0;
+	work_orphan_name(id, again);
+	if (!strcmp(again, de->name)) /* else somebody else's file */
+		scan->fn(scan->ctx, id);
+	return 0;
+}
+
+int lam_orphans(struct lam_stack *s, void (*fn)(void *ctx, uint64_t id), void *ctx)
+{
+	struct orphan_scan scan = { .fn = fn, .ctx = ctx };
+
+	return s->orphan_fd < 0 ? 0 : dirscan(s->orphan_fd, scan_orphan, &scan);
 }

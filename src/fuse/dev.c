@@ -14,6 +14,7 @@
  *                                     ........................ [out] | body of the answer ...
  */
 #include "internal.h"
+#include "placement.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +27,9 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "super/super.h"
+
+#define READ_BULK 65536u /* bytes of a READ that is not for one small file */
 
 /* A descriptor of the connection: a clone of the front's, or the front's own.  A request is answered
  * where it was read, so it stays open until the last late answer too is given. */
@@ -45,6 +49,7 @@ struct dev_thread {
 	int parked; /* an epoll set for when it takes no requests, or -1 */
 	char *buf;
 	size_t buf_size, in_off, out_off;
+	struct placement placement;
 	bool eager; /* the last read after an answer found a request */
 };
 
@@ -96,6 +101,39 @@ static int clone_fd(struct fuse_front *front)
 	return TAKE_FD(fd);
 }
 
+/* The descriptor of thread I.  Those that a supervisor has are not ours to close: with the last copy of a
+ * clone go the requests that were read from it. */
+static int channel_fd(struct fuse_front *front, unsigned i, bool *ret_own)
+{
+	int fd = front->fd;
+
+	*ret_own = false;
+	if (i == 0)
+		return fd;
+	if (front->link)
+		fd = state_kept(front->link->state, STATE_FD_CLONE, i);
+	if (front->link && fd >= 0)
+		return fd;
+	fd = clone_fd(front);
+	*ret_own = fd != front->fd;
+	if (*ret_own && front->link && super_keep(front->link, STATE_FD_CLONE, i, fd) < 0) {
+		(void)close(fd); /* nothing was read from it */
+		*ret_own = false;
+		return front->fd;
+	}
+	return fd;
+}
+
+/* A worker that is killed in a page fault while the kernel copies a message makes an error of it: so there
+ * are no faults.  Where memory may not be locked, at least the first are over. */
+static void pin_buffer(struct dev_thread *t)
+{
+	if (!t->front->link || mlock(t->buf, t->buf_size) == 0)
+		return;
+	log_debug("the buffers cannot be locked in memory: %s", log_errno(-errno));
+	(void)madvise(t->buf, t->buf_size, MADV_POPULATE_WRITE);
+}
+
 static int watch(int epoll, int fd, uint32_t events)
 {
 	struct epoll_event e = { .events = events, .data = { .fd = fd } };
@@ -134,8 +172,7 @@ static int dev_new(struct fuse_front *front, struct slot *slot, unsigned i, stru
 	t->channel = calloc(1, sizeof(*t->channel));
 	if (!t->channel)
 		return -ENOMEM;
-	t->fd = t->channel->fd = i == 0 ? front->fd : clone_fd(front);
-	t->channel->own = t->fd != front->fd;
+	t->fd = t->channel->fd = channel_fd(front, i, &t->channel->own);
 	atomic_init(&t->channel->refs, 1);
 	t->in_off = page - sizeof(struct fuse_in_header) - sizeof(struct fuse_write_in);
 	t->out_off = 2 * page;
@@ -144,6 +181,7 @@ static int dev_new(struct fuse_front *front, struct slot *slot, unsigned i, stru
 	if (buf == MAP_FAILED)
 		return -errno;
 	t->buf = buf;
+	pin_buffer(t);
 	t->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (t->epoll < 0)
 		return -errno;
@@ -222,6 +260,16 @@ static bool postpone(struct dev_thread *t, const struct request *rq)
 	return false;
 }
 
+/* Whether it pays to be on the CPU of who sent a request: not where several are served at once, nor where
+ * the kernel reads ahead while the client works. */
+static bool follow(const struct dev_thread *t, const struct request *rq)
+{
+	const struct fuse_read_in *in = rq->arg;
+
+	return (t->front->n_dev == 1 || crew_alone(&t->front->crew)) &&
+	       (rq->head.opcode != FUSE_READ || in->size < READ_BULK);
+}
+
 static void handle(struct dev_thread *t, size_t len)
 {
 	struct request rq = {
@@ -240,6 +288,7 @@ static void handle(struct dev_thread *t, size_t len)
 		if (rq.head.unique == 0 || rq.head.opcode == FUSE_FORGET)
 			return;
 	} else {
+		placement_note(&t->placement, rq.head.pid, follow(t, &rq));
 		r = request_serve(&rq);
 	}
 	if (r == REQUEST_LATE) {
@@ -251,6 +300,7 @@ static void handle(struct dev_thread *t, size_t len)
 	if (r == REQUEST_SILENT)
 		return;
 	(void)dev_reply(t->fd, &rq, r); /* logged; the next read tells if all is over */
+	once_leave(&rq);
 }
 
 /* Wait to be called out: 0; 1 for the word to quit, after which others serve what is left. */
@@ -289,6 +339,8 @@ static int step(struct dev_thread *t)
 		if (r < 0)
 			return r;
 	}
+	if (atomic_load_explicit(&t->front->leaving, memory_order_relaxed))
+		return 1;
 	n = read(t->fd, t->buf + t->in_off, t->buf_size - t->in_off);
 	if (n == 0)
 		return -ENODEV; /* not what /dev/fuse does; an end all the same */
@@ -319,6 +371,7 @@ static void *dev_main(void *arg)
 	struct fuse_front *front = t->front;
 	int r;
 
+	placement_init(&t->placement);
 	do {
 		r = step(t);
 	} while (r == 0);

@@ -19,6 +19,7 @@
 #include "base/check.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "super/super.h"
 
 /* About 68 years: for ever, and no overflow in the kernel's arithmetic. */
 #define TTL_FOREVER UINT64_C(0x7fffffff)
@@ -34,13 +35,6 @@ static struct ttl ttl_of(double seconds)
 		.sec = (uint64_t)whole,
 		.nsec = (uint32_t)((whole - (double)(uint64_t)whole) * 1e9),
 	};
-}
-
-static bool in_use(void *ctx, uint64_t id)
-{
-	struct fuse_front *front = ctx;
-
-	return id == LAM_ROOT_ID || holds_has(front->holds, id);
 }
 
 static unsigned default_threads(void)
@@ -74,6 +68,8 @@ static void apply_config(struct fuse_front *front, const struct fuse_front_confi
 {
 	struct lam_info info;
 
+	front->link = config->link && config->link->state ? config->link : NULL;
+
 	lam_stack_info(front->stack, &info);
 	front->read_only = !info.writable;
 	front->owner = (uint32_t)getuid();
@@ -88,7 +84,8 @@ static void apply_config(struct fuse_front *front, const struct fuse_front_confi
 	front->attr_ttl = ttl_of(config->attr_ttl);
 	front->negative_ttl = ttl_of(config->negative_ttl);
 	front->forever = front->attr_ttl.sec == TTL_FOREVER && front->entry_ttl.sec == TTL_FOREVER;
-	front->uring = config->transport != FUSE_TRANSPORT_DEV && uring_usable();
+	/* A ring goes with its worker, and with it what was asked through it. */
+	front->uring = config->transport != FUSE_TRANSPORT_DEV && !front->link && uring_usable();
 	front->uring_or_fail = config->transport == FUSE_TRANSPORT_URING;
 	front->n_dev = config->threads ? config->threads : default_threads();
 	if (front->n_dev > CREW_MAX)
@@ -128,10 +125,12 @@ static int start_passthrough(struct fuse_front *front, bool demanded)
 
 	if (!front->want_passthrough)
 		return 0;
-	if (front->proto.flags & FUSE_PASSTHROUGH)
+	if (front->successor)
+		r = front->link->state->mem->fuse.passthrough ? 0 : -EOPNOTSUPP;
+	else if (front->proto.flags & FUSE_PASSTHROUGH)
 		r = passthrough_probe(front->fd);
 	if (r == 0) {
-		front->passthrough = passthrough_new();
+		front->passthrough = passthrough_new(front);
 		return front->passthrough ? 0 : -ENOMEM;
 	}
 	if (!demanded)
@@ -139,6 +138,68 @@ static int start_passthrough(struct fuse_front *front, bool demanded)
 	log_error("passthrough is not available: %s",
 		  r == -EPERM ? "only root outside of user namespaces may use it" : log_errno(r));
 	return r;
+}
+
+/* ---- What is left for the next worker ---- */
+
+/* Go on with the connection of another worker. */
+static int take_over(struct fuse_front *front)
+{
+	const struct state_fuse *f = &front->link->state->mem->fuse;
+
+	front->successor = true;
+	front->fd = state_kept(front->link->state, STATE_FD_FUSE, 0);
+	front->by_helper = f->by_helper;
+	front->proto = (struct protocol){
+		.minor = f->minor,
+		.flags = f->flags,
+		.max_write = f->max_write,
+		.max_pages = f->max_pages,
+		.payload = f->payload,
+		.zero_open = f->zero_open,
+	};
+	if (front->fd < 0)
+		return -EBADF;
+	if (f->mountpoint[0] == '\0')
+		return 0;
+	front->mountpoint = strndup(f->mountpoint, sizeof(f->mountpoint));
+	return front->mountpoint ? 0 : -ENOMEM;
+}
+
+static int connect_front(struct fuse_front *front, const struct fuse_front_config *config)
+{
+	int r;
+
+	if (front->link && front->link->successor &&
+	    atomic_load(&front->link->state->mem->fuse.agreed))
+		return take_over(front);
+	r = mount_attach(front, config);
+	return r < 0 ? r : init_handshake(front);
+}
+
+/* Say what was agreed upon, for those who come after. */
+static int record(struct fuse_front *front)
+{
+	struct state_fuse *f;
+
+	if (!front->link || front->successor)
+		return 0;
+	f = &front->link->state->mem->fuse;
+	if (front->mountpoint && strlen(front->mountpoint) >= sizeof(f->mountpoint))
+		return -ENAMETOOLONG;
+	f->minor = front->proto.minor;
+	f->flags = front->proto.flags;
+	f->max_write = front->proto.max_write;
+	f->max_pages = front->proto.max_pages;
+	f->payload = front->proto.payload;
+	f->zero_open = front->proto.zero_open;
+	f->passthrough = front->passthrough != NULL;
+	f->by_helper = front->by_helper;
+	f->resend = (front->proto.flags & FUSE_HAS_RESEND) != 0;
+	if (front->mountpoint)
+		strcpy(f->mountpoint, front->mountpoint);
+	atomic_store(&f->agreed, 1);
+	return super_keep(front->link, STATE_FD_FUSE, 0, front->fd);
 }
 
 static struct fuse_front *front_new(struct lam_stack *stack)
@@ -180,10 +241,7 @@ int fuse_front_open(struct fuse_front **ret, struct lam_stack *stack,
 		return -ENOMEM;
 	}
 	apply_config(front, config);
-	r = mount_attach(front, config);
-	if (r < 0)
-		return r;
-	r = init_handshake(front);
+	r = connect_front(front, config);
 	if (r < 0)
 		return r;
 	if (front->uring_or_fail && !front->uring) {
@@ -191,6 +249,8 @@ int fuse_front_open(struct fuse_front **ret, struct lam_stack *stack,
 		return -EOPNOTSUPP;
 	}
 	r = start_passthrough(front, config->passthrough == FUSE_PASSTHROUGH_ON);
+	if (r == 0)
+		r = record(front);
 	if (r < 0)
 		return r;
 	r = make_threads(front);
@@ -198,7 +258,7 @@ int fuse_front_open(struct fuse_front **ret, struct lam_stack *stack,
 		log_error("out of memory");
 		return r;
 	}
-	r = lam_stack_add_user(stack, in_use, front);
+	r = lam_stack_add_user(stack, front_in_use, front);
 	if (r < 0) {
 		log_error("the stack takes no further front end: %s", log_errno(r));
 		return r;
@@ -235,6 +295,12 @@ void fuse_front_stop(struct fuse_front *front)
 
 	post(front->stop_fd);
 	errno = saved;
+}
+
+void fuse_front_retire(struct fuse_front *front)
+{
+	atomic_store(&front->retiring, true);
+	fuse_front_stop(front);
 }
 
 void front_ended(struct fuse_front *front, int r)
@@ -290,7 +356,9 @@ static int start(struct fuse_front *front, pthread_t *threads, int *n)
 		if (r < 0)
 			return r;
 	}
-	r = dev_start(front, front->slots, threads + *n);
+	r = front->successor ? again_begin(front) : 0;
+	if (r == 0)
+		r = dev_start(front, front->slots, threads + *n);
 	if (r < 0)
 		return r;
 	*n += r;
@@ -309,11 +377,15 @@ int fuse_front_serve(struct fuse_front *front)
 	if (r < 0) {
 		log_error("cannot start the serving threads: %s", log_errno(r));
 	} else {
+		if (front->successor)
+			again_sweep(front);
 		wait_stop(front);
-		detach(front);
+		if (!atomic_load(&front->retiring))
+			detach(front);
 	}
 	late_pool_stop(front->seekers);
 	late_pool_stop(front->slow);
+	atomic_store(&front->leaving, atomic_load(&front->retiring));
 	atomic_store(&front->draining, true);
 	post(front->quit_fd);
 	for (int i = 0; i < n; i++)
@@ -345,6 +417,7 @@ void fuse_front_close(struct fuse_front *front)
 	holds_free(front->holds);
 	late_pool_free(front->seekers);
 	late_pool_free(front->slow);
+	again_free(front);
 	passthrough_free(front->passthrough);
 	crew_done(&front->crew);
 	free(front->slots);

@@ -18,6 +18,7 @@
 
 struct fuse_front;
 struct lam_stack;
+struct super_link;
 
 enum fuse_transport {
 	FUSE_TRANSPORT_AUTO,  /* io_uring where the kernel offers it, else /dev/fuse */
@@ -50,6 +51,9 @@ struct fuse_front_config {
 	bool no_xattr;	     /* do not offer extended attributes */
 	bool opens_answered; /* answer OPEN instead of switching it off */
 	uint32_t max_write;  /* bytes of one WRITE or READ; 0: 1 MiB */
+	/* NULL, or the supervisor, which keeps what a worker that takes over needs; borrowed for as long
+	 * as the front end lives. */
+	const struct super_link *link;
 };
 
 /*
@@ -73,6 +77,10 @@ int fuse_front_serve(struct fuse_front *front);
 /* Ask the serving threads to end: unmount (lazily, if the filesystem is busy), answer what was
  * asked before, return.  Async-signal-safe; more than one call does no harm. */
 void fuse_front_stop(struct fuse_front *front);
+
+/* The same, but leave the mount to another worker: what was read is answered, the rest is not touched.
+ * After fuse_front_serve() the process should end without more ado. */
+void fuse_front_retire(struct fuse_front *front);
 
 /* Unmount if that has not happened, give everything back.  NULL is allowed. */
 void fuse_front_close(struct fuse_front *front);

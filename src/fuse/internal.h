@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "again.h"
 #include "base/mutex.h"
 #include "compat.h"
 #include "crew.h"
@@ -52,13 +53,18 @@ struct ttl {
 };
 
 struct fuse_front {
-	struct lam_stack *stack; /* borrowed */
+	struct lam_stack *stack;       /* borrowed */
+	const struct super_link *link; /* to the supervisor; NULL: there is none */
+	bool successor; /* another worker served before: the kernel refers to more than we know of */
+	struct orphans *orphans; /* left by that one */
 	struct holds *holds;
 	int fd;		      /* /dev/fuse */
 	int stop_fd;	      /* eventfd: wakes the thread in fuse_front_serve() */
 	int quit_fd;	      /* eventfd: tells the serving threads to drain and end */
 	atomic_bool dead;     /* the connection is no more */
 	atomic_bool draining; /* serve what is queued, then end */
+	atomic_bool retiring; /* leave the mount to another worker */
+	atomic_bool leaving;  /* for that: read no more */
 	bool detached;	      /* the mount was taken away; only serve and close look */
 	atomic_int failure;   /* what ended serving, if it was an error */
 
@@ -118,7 +124,8 @@ struct request {
 	size_t out_size;
 	struct lam_call call;
 	enum lateness late;
-	uint64_t counted; /* this answer adds a reference to this id; 0: none */
+	uint64_t counted;	     /* this answer adds a reference to this id; 0: none */
+	struct state_intent *intent; /* the record of a request that must not be done twice */
 };
 
 /* request.c */
@@ -202,6 +209,10 @@ int op_unsupported(struct request *rq);
 void op_readdirplus_undo(struct request *rq, size_t len);
 /* Undo the count of an open that did not reach the kernel. */
 void op_open_undo(struct request *rq);
+/* For lam_stack_add_user(). */
+bool front_in_use(void *ctx, uint64_t id);
+/* The kernel has nothing of ID any more. */
+void front_gone(struct fuse_front *front, uint64_t id);
 /* References of the kernel to ID went away. */
 void front_forget(struct fuse_front *front, uint64_t id, uint64_t n);
 
@@ -211,6 +222,10 @@ void front_forget(struct fuse_front *front, uint64_t id, uint64_t n);
  * from OFF on for LEN bytes (0: to the end), which writes dirty pages back and so waits for WRITEs
  * to be served.  0 also if the kernel does not hold ID. */
 int notify_inval_inode(struct fuse_front *front, uint64_t id, int64_t off, int64_t len);
+/* The same for attributes, with -ENOENT if the kernel has no such inode. */
+int notify_ask_inode(struct fuse_front *front, uint64_t id);
+/* Ask for all requests again that were read and not answered. */
+int notify_resend(struct fuse_front *front);
 /* A set-uid or set-gid bit or the like may have gone: make the kernel ask for ID's mode again. */
 void notify_priv_gone(struct fuse_front *front, uint64_t id);
 

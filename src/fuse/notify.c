@@ -47,6 +47,18 @@ int notify_inval_inode(struct fuse_front *front, uint64_t id, int64_t off, int64
 	return r;
 }
 
+int notify_ask_inode(struct fuse_front *front, uint64_t id)
+{
+	struct fuse_notify_inval_inode_out out = { .ino = id, .off = -1 };
+
+	return notify(front, FUSE_NOTIFY_INVAL_INODE, &out, sizeof(out));
+}
+
+int notify_resend(struct fuse_front *front)
+{
+	return notify(front, FUSE_NOTIFY_RESEND, NULL, 0);
+}
+
 void fuse_front_changed(struct fuse_front *front, uint64_t id)
 {
 	/* From 0 to the end: data too, and what readdir has cached of a directory. */
@@ -75,7 +87,9 @@ void fuse_front_name_changed(struct fuse_front *front, uint64_t parent, const ch
 
 void notify_priv_gone(struct fuse_front *front, uint64_t id)
 {
-	/* The mark is taken away first: an answer that shows the bits again sets it again. */
-	if (holds_unmark(front->holds, id, HOLD_PRIV))
+	/* The mark is taken away first: an answer that shows the bits again sets it again.  What a worker
+	 * before this one has shown is not known. */
+	if (holds_unmark(front->holds, id, HOLD_PRIV) ||
+	    (front->successor && !holds_has(front->holds, id)))
 		(void)notify_inval_inode(front, id, -1, 0); /* it was logged */
 }

@@ -56,11 +56,10 @@ static int set_attr(struct request *rq, const struct lam_fileattr *attr)
 	int r;
 
 	r = lam_set_fileattr(rq->front->stack, &rq->call, rq->head.nodeid, attr);
-	if (r < 0)
-		return r;
-	/* The change time moved, which the kernel does not think of. */
+	/* The change time moved, which the kernel does not think of; when only a part of it was
+	 * refused, too. */
 	(void)notify_inval_inode(rq->front, rq->head.nodeid, -1, 0);
-	return answer(rq, NULL, 0);
+	return r < 0 ? r : answer(rq, NULL, 0);
 }
 
 static int set_flags(struct request *rq)

@@ -39,12 +39,41 @@ int op_lookup(struct request *rq)
 	return r < 0 ? r : reply_entry(rq, &entry, 0);
 }
 
+/* While a thread ends its part in an object, that is not in use for the sake of the kernel. */
+static _Thread_local uint64_t going;
+
+bool front_in_use(void *ctx, uint64_t id)
+{
+	struct fuse_front *front = ctx;
+
+	if (id == going)
+		return false;
+	/* Who came after another worker knows only what it has counted itself; whoever takes a name away
+	 * has just looked it up. */
+	return id == LAM_ROOT_ID || front->successor || holds_has(front->holds, id);
+}
+
+void front_gone(struct fuse_front *front, uint64_t id)
+{
+	going = id;
+	lam_forget(front->stack, id);
+	going = 0;
+}
+
 void front_forget(struct fuse_front *front, uint64_t id, uint64_t n)
 {
 	if (id == 0 || id == LAM_ROOT_ID || n == 0)
 		return;
-	if (holds_drop(front->holds, id, n))
-		lam_forget(front->stack, id);
+	if (!front->successor) {
+		if (holds_drop(front->holds, id, n))
+			lam_forget(front->stack, id);
+		return;
+	}
+	/* What another worker has counted is not known: the kernel is asked. */
+	if (holds_drop(front->holds, id, n) || !holds_has(front->holds, id)) {
+		if (!again_kernel_has(front, id))
+			front_gone(front, id);
+	}
 }
 
 int op_forget(struct request *rq)

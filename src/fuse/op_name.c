@@ -38,21 +38,95 @@ static void set_umask(struct request *rq, uint32_t umask)
 	rq->call.cred.umask = umask & 0777;
 }
 
+/* Something with a name that is to be made, once. */
+struct making {
+	const char *name;
+	uint32_t type;	    /* S_IFMT bits */
+	const char *target; /* of a symlink */
+	uint32_t mode, major, minor;
+	uint64_t old_id; /* of a link */
+};
+
+static int make(struct request *rq, const struct making *m, struct lam_entry *ret)
+{
+	struct lam_stack *s = rq->front->stack;
+	uint64_t parent = rq->head.nodeid;
+
+	if (m->old_id)
+		return lam_link(s, &rq->call, m->old_id, parent, m->name, ret);
+	switch (m->type) {
+	case S_IFDIR:
+		return lam_mkdir(s, &rq->call, parent, m->name, m->mode, ret);
+	case S_IFLNK:
+		return lam_symlink(s, &rq->call, parent, m->name, m->target, ret);
+	default:
+		return lam_mknod(s, &rq->call, parent, m->name, m->mode, m->major, m->minor, ret);
+	}
+}
+
+/* The request may have happened, and there is something of that name: is it what was to be made?  The kernel
+ * keeps the directory locked until it is answered, so nobody else has come through there. */
+static int made_before(struct request *rq, const struct making *m, struct lam_entry *ret)
+{
+	struct lam_entry entry;
+	int r;
+
+	if (m->old_id) {
+		r = lam_lookup(rq->front->stack, &rq->call, rq->head.nodeid, m->name, &entry);
+		if (r == 0 && entry.id != m->old_id)
+			r = -EEXIST;
+	} else {
+		r = once_found(rq, m->name, m->type, &entry);
+	}
+	if (r == 0)
+		*ret = entry;
+	return r;
+}
+
+static int make_once(struct request *rq, const struct making *m, struct lam_entry *ret)
+{
+	enum past past = once_enter(rq);
+	int r;
+
+	if (past == PAST_DONE && once_result(rq) < 0)
+		return once_result(rq);
+	if (past == PAST_DONE) {
+		r = made_before(rq, m, ret);
+		if (r != -ENOENT)
+			return r;
+	}
+	once_begin(rq);
+	r = make(rq, m, ret);
+	if (r == -EEXIST && past == PAST_BEGUN)
+		r = made_before(rq, m, ret);
+	return once_done(rq, r, r == 0 ? ret->id : 0);
+}
+
+static int make_and_reply(struct request *rq, const struct making *m)
+{
+	struct lam_entry entry;
+	int r = make_once(rq, m, &entry);
+
+	return r < 0 ? r : reply_entry(rq, &entry, m->old_id ? 0 : HOLD_OWN_DATA);
+}
+
 int op_mknod(struct request *rq)
 {
 	const struct fuse_mknod_in *in = rq->arg;
-	uint32_t major = (in->rdev >> 8) & 0xfff;
-	uint32_t minor = (in->rdev & 0xff) | ((in->rdev >> 12) & 0xfff00);
+	struct making m = {
+		.type = in->mode & S_IFMT ? in->mode & S_IFMT : S_IFREG,
+		.mode = in->mode,
+		.major = (in->rdev >> 8) & 0xfff,
+		.minor = (in->rdev & 0xff) | ((in->rdev >> 12) & 0xfff00),
+	};
 	struct lam_entry entry;
-	const char *name;
 	int r;
 
-	r = new_name(rq, &name);
+	r = new_name(rq, &m.name);
 	if (r < 0)
 		return r;
 	set_umask(rq, in->umask);
-	r = lam_mknod(rq->front->stack, &rq->call, rq->head.nodeid, name, in->mode, major, minor,
-		      &entry);
+	r = make_once(rq, &m, &entry);
 	/* It may be an open() that makes a file where the kernel saw none, and is content with one that
 	 * somebody else made: ESTALE makes the kernel look again and decide. */
 	if (r == -EEXIST && S_ISREG(in->mode))
@@ -63,64 +137,67 @@ int op_mknod(struct request *rq)
 int op_mkdir(struct request *rq)
 {
 	const struct fuse_mkdir_in *in = rq->arg;
-	struct lam_entry entry;
-	const char *name;
+	struct making m = { .type = S_IFDIR, .mode = in->mode };
 	int r;
 
-	r = new_name(rq, &name);
+	r = new_name(rq, &m.name);
 	if (r < 0)
 		return r;
 	set_umask(rq, in->umask);
-	r = lam_mkdir(rq->front->stack, &rq->call, rq->head.nodeid, name, in->mode, &entry);
-	return r < 0 ? r : reply_entry(rq, &entry, HOLD_OWN_DATA);
+	return make_and_reply(rq, &m);
 }
 
 int op_symlink(struct request *rq)
 {
-	struct lam_entry entry;
-	const char *name, *target;
+	struct making m = { .type = S_IFLNK };
 	int r;
 
-	r = new_name(rq, &name);
-	if (r < 0)
-		return r;
-	r = request_string(rq, &target);
-	if (r < 0)
-		return r;
-	r = lam_symlink(rq->front->stack, &rq->call, rq->head.nodeid, name, target, &entry);
-	return r < 0 ? r : reply_entry(rq, &entry, HOLD_OWN_DATA);
+	r = new_name(rq, &m.name);
+	if (r == 0)
+		r = request_string(rq, &m.target);
+	return r < 0 ? r : make_and_reply(rq, &m);
 }
 
 int op_link(struct request *rq)
 {
 	const struct fuse_link_in *in = rq->arg;
-	struct lam_entry entry;
+	struct making m = { .old_id = in->oldnodeid };
+	int r;
+
+	if (m.old_id == 0)
+		return -ESTALE;
+	r = new_name(rq, &m.name);
+	return r < 0 ? r : make_and_reply(rq, &m);
+}
+
+static int remove_once(struct request *rq, bool dir)
+{
+	enum past past;
 	const char *name;
 	int r;
 
-	r = new_name(rq, &name);
+	r = old_name(rq, &name);
 	if (r < 0)
 		return r;
-	r = lam_link(rq->front->stack, &rq->call, in->oldnodeid, rq->head.nodeid, name, &entry);
-	return r < 0 ? r : reply_entry(rq, &entry, 0);
+	past = once_enter(rq);
+	if (past == PAST_DONE)
+		return once_result(rq);
+	once_begin(rq);
+	r = dir ? lam_rmdir(rq->front->stack, &rq->call, rq->head.nodeid, name)
+		: lam_unlink(rq->front->stack, &rq->call, rq->head.nodeid, name);
+	if (r == -ENOENT && past == PAST_BEGUN)
+		r = 0;
+	return once_done(rq, r, 0);
 }
 
 int op_unlink(struct request *rq)
 {
-	const char *name;
-	int r;
-
-	r = old_name(rq, &name);
-	return r < 0 ? r : lam_unlink(rq->front->stack, &rq->call, rq->head.nodeid, name);
+	return remove_once(rq, false);
 }
 
 int op_rmdir(struct request *rq)
 {
-	const char *name;
-	int r;
-
-	r = old_name(rq, &name);
-	return r < 0 ? r : lam_rmdir(rq->front->stack, &rq->call, rq->head.nodeid, name);
+	return remove_once(rq, true);
 }
 
 /* The kernel's cached listing of a directory holds the number of its parent, which has changed. */
@@ -131,6 +208,58 @@ static void parent_changed(struct request *rq, uint64_t parent, const char *name
 	if (lam_lookup(rq->front->stack, &rq->call, parent, name, &entry) == 0 &&
 	    S_ISDIR(entry.attr.mode))
 		(void)notify_inval_inode(rq->front, entry.id, 0, 0); /* at worst an old ".." */
+}
+
+/* An exchange done twice is undone: what stood where tells whether it has happened. */
+static int exchange_prior(struct request *rq, uint64_t new_parent, const char *name, const char *to)
+{
+	uint64_t *prior = once_prior(rq);
+	struct lam_entry a, b;
+	int r;
+
+	if (!prior)
+		return 0;
+	r = lam_lookup(rq->front->stack, &rq->call, rq->head.nodeid, name, &a);
+	if (r == 0)
+		r = lam_lookup(rq->front->stack, &rq->call, new_parent, to, &b);
+	if (r < 0)
+		return r;
+	prior[0] = a.id;
+	prior[1] = b.id;
+	return 0;
+}
+
+static bool exchanged(struct request *rq, uint64_t new_parent, const char *name, const char *to)
+{
+	const uint64_t *prior = once_prior(rq);
+	struct lam_entry a, b;
+
+	return lam_lookup(rq->front->stack, &rq->call, rq->head.nodeid, name, &a) == 0 &&
+	       lam_lookup(rq->front->stack, &rq->call, new_parent, to, &b) == 0 &&
+	       a.id == prior[1] && b.id == prior[0];
+}
+
+static int rename_once(struct request *rq, uint64_t new_parent, const char *name, const char *to,
+		       unsigned flags)
+{
+	enum past past = once_enter(rq);
+	bool exchange = flags & LAM_RENAME_EXCHANGE;
+	int r = 0;
+
+	if (past == PAST_DONE)
+		return once_result(rq);
+	if (past == PAST_BEGUN && exchange && exchanged(rq, new_parent, name, to))
+		return once_done(rq, 0, 0);
+	if (past == PAST_NONE && exchange)
+		r = exchange_prior(rq, new_parent, name, to);
+	if (r < 0)
+		return r;
+	once_begin(rq);
+	r = lam_rename(rq->front->stack, &rq->call, rq->head.nodeid, name, new_parent, to, flags);
+	/* The kernel has both directories locked: the source was there, and nobody else has moved it. */
+	if (r == -ENOENT && past == PAST_BEGUN && !exchange)
+		r = 0;
+	return once_done(rq, r, 0);
 }
 
 static int rename_with(struct request *rq, uint64_t new_parent, unsigned flags)
@@ -144,7 +273,7 @@ static int rename_with(struct request *rq, uint64_t new_parent, unsigned flags)
 	r = old_name(rq, &to);
 	if (r < 0)
 		return r;
-	r = lam_rename(rq->front->stack, &rq->call, rq->head.nodeid, name, new_parent, to, flags);
+	r = rename_once(rq, new_parent, name, to, flags);
 	if (r == 0 && new_parent != rq->head.nodeid) {
 		parent_changed(rq, new_parent, to);
 		if (flags & LAM_RENAME_EXCHANGE)
@@ -197,7 +326,7 @@ static int reply_create(struct request *rq, const struct lam_entry *entry, unsig
 	if (r == 0)
 		r = reply_bytes(rq, &out, sizeof(out));
 	if (r < 0) {
-		passthrough_release(rq->front, entry->id, out.open.fh);
+		passthrough_release(rq, entry->id, out.open.fh);
 		front_forget(rq->front, entry->id, 1);
 		rq->counted = 0;
 	}
@@ -228,23 +357,37 @@ static int open_existing(struct request *rq, const char *name, uint32_t flags)
 int op_create(struct request *rq)
 {
 	const struct fuse_create_in *in = rq->arg;
+	struct making m = { .type = S_IFREG, .mode = (in->mode & 07777) | S_IFREG };
 	uint32_t flags = in->flags;
 	struct lam_entry entry;
-	const char *name;
 	int r;
 
 	/* From then on MKNOD comes, and an open that asks nothing: one with CREATE is released. */
 	if (rq->front->proto.zero_open && !rq->front->passthrough)
 		return -ENOSYS;
-	r = new_name(rq, &name);
+	r = new_name(rq, &m.name);
 	if (r < 0)
 		return r;
 	set_umask(rq, in->umask);
-	r = lam_mknod(rq->front->stack, &rq->call, rq->head.nodeid, name,
-		      (in->mode & 07777) | S_IFREG, 0, 0, &entry);
+	r = make_once(rq, &m, &entry);
 	if (r == -EEXIST && !(flags & O_EXCL))
-		return open_existing(rq, name, flags);
+		return open_existing(rq, m.name, flags);
 	return r < 0 ? r : reply_create(rq, &entry, HOLD_OWN_DATA, flags);
+}
+
+/* One that was made before is known by its number only. */
+static int tmpfile_once(struct request *rq, uint32_t mode, struct lam_entry *ret)
+{
+	int r;
+
+	if (once_enter(rq) == PAST_DONE)
+		return once_result(rq) < 0
+			       ? once_result(rq)
+			       : lam_resolve(rq->front->stack, &rq->call, once_id(rq), ret);
+	once_begin(rq);
+	r = lam_tmpfile(rq->front->stack, &rq->call, rq->head.nodeid, (mode & 07777) | S_IFREG,
+			ret);
+	return once_done(rq, r, r == 0 ? ret->id : 0);
 }
 
 int op_tmpfile(struct request *rq)
@@ -254,8 +397,7 @@ int op_tmpfile(struct request *rq)
 	int r;
 
 	set_umask(rq, in->umask);
-	r = lam_tmpfile(rq->front->stack, &rq->call, rq->head.nodeid, (in->mode & 07777) | S_IFREG,
-			&entry);
+	r = tmpfile_once(rq, in->mode, &entry);
 	return r < 0 ? r : reply_create(rq, &entry, HOLD_OWN_DATA, in->flags);
 }
 

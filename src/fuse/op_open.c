@@ -29,6 +29,7 @@ int op_open(struct request *rq)
 
 	if (!rq->front->passthrough)
 		return answer_simply(rq, FOPEN_KEEP_CACHE);
+	(void)once_enter(rq); /* what is recorded is whether it is counted */
 	r = passthrough_open(rq, rq->head.nodeid, in->flags, &out);
 	return r < 0 ? r : reply_bytes(rq, &out, sizeof(out));
 }
@@ -44,7 +45,7 @@ void op_open_undo(struct request *rq)
 	     rq->head.opcode != FUSE_TMPFILE))
 		return;
 	memcpy(&out, (const char *)rq->out + at, sizeof(out));
-	passthrough_release(rq->front, id, out.fh);
+	passthrough_release(rq, id, out.fh);
 }
 
 int op_opendir(struct request *rq)
@@ -58,7 +59,11 @@ int op_release(struct request *rq)
 {
 	const struct fuse_release_in *in = rq->arg;
 
-	passthrough_release(rq->front, rq->head.nodeid, in->fh);
+	if (!rq->front->passthrough)
+		return 0;
+	(void)once_enter(rq);
+	if (!rq->intent || atomic_load(&rq->intent->count_phase) != INTENT_DONE)
+		passthrough_release(rq, rq->head.nodeid, in->fh);
 	return 0;
 }
 

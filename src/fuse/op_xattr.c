@@ -46,6 +46,40 @@ static unsigned set_flags(const struct request *rq, const struct fuse_setxattr_i
 	return flags;
 }
 
+/* Whether the object has an attribute now: what to know before one is made or taken away. */
+static bool has_attr(struct request *rq, const char *name)
+{
+	return lam_getxattr(rq->front->stack, &rq->call, rq->head.nodeid, name, NULL, 0) >= 0;
+}
+
+/* A change that fails when it is done for the second time. */
+static enum past enter_attr(struct request *rq, const char *name)
+{
+	enum past past = once_enter(rq);
+	uint64_t *prior = once_prior(rq);
+
+	if (past == PAST_NONE && prior)
+		prior[0] = has_attr(rq, name);
+	if (past != PAST_DONE)
+		once_begin(rq);
+	return past;
+}
+
+static int set_attr(struct request *rq, const struct fuse_setxattr_in *in, const char *name)
+{
+	unsigned flags = set_flags(rq, in);
+	enum past past = flags & LAM_XATTR_CREATE ? enter_attr(rq, name) : PAST_NONE;
+	int r;
+
+	if (past == PAST_DONE)
+		return once_result(rq);
+	if (past == PAST_BEGUN && !once_prior(rq)[0])
+		flags &= ~LAM_XATTR_CREATE; /* what is there is ours */
+	r = lam_setxattr(rq->front->stack, &rq->call, rq->head.nodeid, name, rq->data, in->size,
+			 flags);
+	return once_done(rq, r, 0);
+}
+
 int op_setxattr(struct request *rq)
 {
 	const struct fuse_setxattr_in *in = rq->arg;
@@ -65,8 +99,7 @@ int op_setxattr(struct request *rq)
 	if (in->size > XATTR_VALUE_MAX)
 		return -E2BIG;
 	acl = is_acl(name);
-	r = lam_setxattr(rq->front->stack, &rq->call, rq->head.nodeid, name, rq->data, in->size,
-			 set_flags(rq, in));
+	r = set_attr(rq, in, name);
 	/* An access ACL carries the mode with it, and set-gid may have gone. */
 	if (r == 0 && acl)
 		(void)notify_inval_inode(rq->front, rq->head.nodeid, -1, 0);
@@ -126,6 +159,7 @@ int op_listxattr(struct request *rq)
 
 int op_removexattr(struct request *rq)
 {
+	enum past past;
 	const char *name;
 	bool acl;
 	int r;
@@ -136,7 +170,13 @@ int op_removexattr(struct request *rq)
 	if (r < 0)
 		return r;
 	acl = is_acl(name);
+	past = enter_attr(rq, name);
+	if (past == PAST_DONE)
+		return once_result(rq);
 	r = lam_removexattr(rq->front->stack, &rq->call, rq->head.nodeid, name);
+	if (r == -ENODATA && past == PAST_BEGUN && once_prior(rq)[0])
+		r = 0;
+	(void)once_done(rq, r, 0); /* R */
 	if (r == 0 && acl)
 		(void)notify_inval_inode(rq->front, rq->head.nodeid, -1, 0);
 	return r;

@@ -32,8 +32,10 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "internal.h"
+#include "super/super.h"
 
 #define BUCKETS 1024u
+#define UNRECORDED_MAX 128 /* more than threads */
 
 enum { HANDLE_NONE, HANDLE_CACHED, HANDLE_THROUGH };
 
@@ -41,25 +43,133 @@ enum { HANDLE_NONE, HANDLE_CACHED, HANDLE_THROUGH };
 struct opened {
 	SLIST_ENTRY(opened) next;
 	uint64_t id;
-	int32_t backing; /* 0: none */
-	bool lower;	 /* BACKING is of a lower file */
-	bool busy;	 /* a thread decides about it */
+	/* Backing id and counts, where the next worker finds them; this is enough without one. */
+	struct state_backing *rec, own;
+	bool busy; /* a thread decides about it */
 	unsigned waiting;
-	uint64_t cached, through; /* how many opens of each kind */
 };
 
 struct passthrough {
 	struct mutex lock; /* protects all of it */
 	struct cond decided;
 	SLIST_HEAD(, opened) buckets[BUCKETS];
+	struct state_memory *mem; /* NULL: there is no supervisor */
+	size_t next_free;	  /* where to look for a record */
 };
 
-struct passthrough *passthrough_new(void)
+static int32_t backing_open(int fuse_fd, int fd)
+{
+	struct fuse_backing_map map = { .fd = fd };
+	int r = ioctl(fuse_fd, FUSE_DEV_IOC_BACKING_OPEN, &map);
+
+	return r < 0 ? -errno : r;
+}
+
+static void backing_close(int fuse_fd, int32_t id)
+{
+	uint32_t arg = (uint32_t)id;
+
+	/* It can only fail where the connection is gone, and the id with it. */
+	(void)ioctl(fuse_fd, FUSE_DEV_IOC_BACKING_CLOSE, &arg);
+}
+
+static unsigned bucket_of(uint64_t id)
+{
+	return (unsigned)(hash_u64(id) % BUCKETS);
+}
+
+/* ---- What a worker before this one has left ---- */
+
+static struct state_backing *record_of(struct state_memory *mem, uint64_t id)
+{
+	for (size_t i = 0; i < STATE_BACKINGS; i++) {
+		if (atomic_load(&mem->backings[i].id) == id)
+			return &mem->backings[i];
+	}
+	return NULL;
+}
+
+/* It ended while it counted: an open is not counted yet, the end of one is. */
+static void settle_counts(struct state_memory *mem)
+{
+	for (size_t i = 0; i < STATE_INTENTS; i++) {
+		struct state_intent *in = &mem->intents[i];
+		bool release = in->opcode == FUSE_RELEASE;
+		struct state_backing *rec;
+		uint64_t *count;
+
+		if (atomic_load(&in->unique) == 0 || atomic_load(&in->count_phase) != INTENT_BEGUN)
+			continue;
+		rec = record_of(mem, in->id);
+		if (rec) {
+			count = in->count_kind == HANDLE_THROUGH ? &rec->through : &rec->cached;
+			*count = in->count_prior - (release && in->count_prior ? 1 : 0);
+		}
+		atomic_store(&in->count_phase, release ? INTENT_DONE : INTENT_FREE);
+	}
+}
+
+static bool is_recorded(const struct state_memory *mem, int32_t backing)
+{
+	for (size_t i = 0; i < STATE_BACKINGS; i++) {
+		if (atomic_load(&mem->backings[i].id) != 0 && mem->backings[i].backing == backing)
+			return true;
+	}
+	return false;
+}
+
+/* Ids that were registered and not recorded: the kernel counts upwards, so they are near the last one. */
+static void close_unrecorded(struct fuse_front *front, struct state_memory *mem)
+{
+	int32_t last = atomic_load(&mem->fuse.last_backing);
+
+	for (int32_t id = last > UNRECORDED_MAX ? last - UNRECORDED_MAX : 1;
+	     id <= last + UNRECORDED_MAX; id++) {
+		if (!is_recorded(mem, id))
+			backing_close(front->fd, id);
+	}
+}
+
+static int adopt(struct fuse_front *front, struct passthrough *p)
+{
+	settle_counts(p->mem);
+	for (size_t i = 0; i < STATE_BACKINGS; i++) {
+		struct state_backing *rec = &p->mem->backings[i];
+		struct opened *o;
+
+		if (atomic_load(&rec->id) == 0)
+			continue;
+		if (rec->through == 0 && rec->backing) {
+			backing_close(front->fd, rec->backing);
+			rec->backing = 0;
+		}
+		if (rec->through == 0 && rec->cached == 0) {
+			atomic_store(&rec->id, 0);
+			continue;
+		}
+		o = calloc(1, sizeof(*o));
+		if (!o)
+			return -ENOMEM;
+		o->id = atomic_load(&rec->id);
+		o->rec = rec;
+		SLIST_INSERT_HEAD(&p->buckets[bucket_of(o->id)], o, next);
+	}
+	close_unrecorded(front, p->mem);
+	return 0;
+}
+
+struct passthrough *passthrough_new(struct fuse_front *front)
 {
 	struct passthrough *p = calloc(1, sizeof(*p));
 
-	if (p)
-		mutex_init(&p->lock, RANK_FRONT);
+	if (!p)
+		return NULL;
+	mutex_init(&p->lock, RANK_FRONT);
+	p->mem = front->link ? front->link->state->mem : NULL;
+	if (front->successor && adopt(front, p) < 0) {
+		passthrough_free(p);
+		return NULL;
+	}
 	return p;
 }
 
@@ -78,22 +188,6 @@ void passthrough_free(struct passthrough *p)
 	free(p);
 }
 
-static int32_t backing_open(int fuse_fd, int fd)
-{
-	struct fuse_backing_map map = { .fd = fd };
-	int r = ioctl(fuse_fd, FUSE_DEV_IOC_BACKING_OPEN, &map);
-
-	return r < 0 ? -errno : r;
-}
-
-static void backing_close(int fuse_fd, int32_t id)
-{
-	uint32_t arg = (uint32_t)id;
-
-	/* It can only fail where the connection is gone, and the id with it. */
-	(void)ioctl(fuse_fd, FUSE_DEV_IOC_BACKING_CLOSE, &arg);
-}
-
 int passthrough_probe(int fuse_fd)
 {
 	int fd CLEANUP_CLOSE = memfd_create("lamina-probe", MFD_CLOEXEC);
@@ -108,11 +202,6 @@ int passthrough_probe(int fuse_fd)
 	return 0;
 }
 
-static unsigned bucket_of(uint64_t id)
-{
-	return (unsigned)(hash_u64(id) % BUCKETS);
-}
-
 static struct opened *find_locked(struct passthrough *p, uint64_t id)
 {
 	struct opened *o;
@@ -121,6 +210,25 @@ static struct opened *find_locked(struct passthrough *p, uint64_t id)
 		if (o->id == id)
 			return o;
 	return NULL;
+}
+
+/* A record for a new one; false if there is no room. */
+static bool take_record_locked(struct passthrough *p, struct opened *o)
+{
+	o->rec = &o->own;
+	for (size_t i = 0; p->mem && i < STATE_BACKINGS; i++) {
+		struct state_backing *rec = &p->mem->backings[(p->next_free + i) % STATE_BACKINGS];
+
+		if (atomic_load(&rec->id) != 0)
+			continue;
+		rec->cached = rec->through = 0;
+		rec->backing = 0;
+		atomic_store(&rec->id, o->id);
+		p->next_free = (p->next_free + i + 1) % STATE_BACKINGS;
+		o->rec = rec;
+		return true;
+	}
+	return !p->mem;
 }
 
 /* The record of an object, marked as busy by this thread; NULL if memory is short. */
@@ -134,7 +242,12 @@ static struct opened *begin(struct passthrough *p, uint64_t id)
 		o = calloc(1, sizeof(*o));
 		if (o) {
 			o->id = id;
-			SLIST_INSERT_HEAD(&p->buckets[bucket_of(id)], o, next);
+			if (take_record_locked(p, o)) {
+				SLIST_INSERT_HEAD(&p->buckets[bucket_of(id)], o, next);
+			} else {
+				free(o);
+				o = NULL;
+			}
 		}
 	}
 	if (o) {
@@ -155,12 +268,14 @@ static int32_t end(struct passthrough *p, struct opened *o)
 
 	mutex_lock(&p->lock);
 	o->busy = false;
-	if (o->through == 0) {
-		drop = o->backing;
-		o->backing = 0;
+	if (o->rec->through == 0) {
+		/* Closed by the caller: who ends in between leaves it unrecorded, near the last ones. */
+		drop = o->rec->backing;
+		o->rec->backing = 0;
 	}
-	if (o->through == 0 && o->cached == 0 && o->waiting == 0) {
+	if (o->rec->through == 0 && o->rec->cached == 0 && o->waiting == 0) {
 		SLIST_REMOVE(&p->buckets[bucket_of(o->id)], o, opened, next);
+		atomic_store(&o->rec->id, 0);
 		free(o);
 	}
 	mutex_unlock(&p->lock);
@@ -173,6 +288,7 @@ static int32_t end(struct passthrough *p, struct opened *o)
 static void make_backing(struct request *rq, struct opened *o, bool writes, bool *ret_upper)
 {
 	struct fuse_front *front = rq->front;
+	struct state_memory *mem = front->passthrough->mem;
 	int fd CLEANUP_CLOSE = -1;
 	bool lower = true;
 	int32_t id;
@@ -190,8 +306,10 @@ static void make_backing(struct request *rq, struct opened *o, bool writes, bool
 		log_debug("no passthrough for %llx: %s", (unsigned long long)o->id, log_errno(id));
 		return;
 	}
-	o->backing = id;
-	o->lower = lower;
+	o->rec->lower = lower;
+	o->rec->backing = id;
+	if (mem && id > atomic_load(&mem->fuse.last_backing))
+		atomic_store(&mem->fuse.last_backing, id); /* others may be a little ahead */
 }
 
 /* Marks that the kernel cannot know of: they forbid what it would do without asking. */
@@ -208,10 +326,55 @@ static int check_marks(struct request *rq, uint64_t id, uint32_t flags)
 	return attr.attributes & STATX_ATTR_APPEND && !(flags & O_APPEND) ? -EPERM : 0;
 }
 
+static uint64_t *count_of(struct opened *o, uint64_t handle)
+{
+	return handle == HANDLE_THROUGH ? &o->rec->through : &o->rec->cached;
+}
+
+/* Change a count by STEP, once for this request whatever happens to this process. */
+static void count_once(struct request *rq, struct opened *o, uint32_t handle, int step)
+{
+	struct state_intent *in = rq->intent;
+	uint64_t *count = count_of(o, handle);
+
+	if (in) {
+		in->id = o->id;
+		in->count_kind = handle;
+		in->count_prior = *count;
+		atomic_store(&in->count_phase, INTENT_BEGUN);
+	}
+	if (step > 0)
+		++*count;
+	else if (*count > 0)
+		--*count;
+	if (in)
+		atomic_store(&in->count_phase, INTENT_DONE);
+}
+
+static bool counted_before(const struct request *rq)
+{
+	return rq->intent && atomic_load(&rq->intent->count_phase) == INTENT_DONE;
+}
+
+/* How the object is open already, or is to be opened. */
+static int decide(struct request *rq, struct opened *o, uint32_t flags, bool *ret_upper)
+{
+	bool writes = (flags & O_ACCMODE) != O_RDONLY;
+	int r = writes ? check_marks(rq, o->id, flags) : 0;
+
+	if (r < 0)
+		return r;
+	if (o->rec->backing == 0 && o->rec->cached == 0)
+		make_backing(rq, o, writes, ret_upper);
+	if (o->rec->backing && o->rec->lower && writes)
+		return -EROFS; /* the mount is read-only, or this would not be here */
+	CHECK(!(o->rec->backing && o->rec->cached));
+	return 0;
+}
+
 int passthrough_open(struct request *rq, uint64_t id, uint32_t flags, struct fuse_open_out *out)
 {
 	struct fuse_front *front = rq->front;
-	bool writes = (flags & O_ACCMODE) != O_RDONLY;
 	bool upper = false;
 	struct opened *o;
 	int32_t drop;
@@ -220,25 +383,20 @@ int passthrough_open(struct request *rq, uint64_t id, uint32_t flags, struct fus
 	o = begin(front->passthrough, id);
 	if (!o)
 		return -ENOMEM;
-	if (writes)
-		r = check_marks(rq, id, flags);
-	if (r == 0 && o->backing == 0 && o->cached == 0)
-		make_backing(rq, o, writes, &upper);
-	if (r == 0 && o->backing && o->lower && writes)
-		r = -EROFS; /* the mount is read-only, or this would not be here */
-	if (r == 0) {
-		CHECK(!(o->backing && o->cached));
-		*out = (struct fuse_open_out){ .fh = o->backing ? HANDLE_THROUGH : HANDLE_CACHED };
-		if (o->backing) {
-			o->through++;
-			out->open_flags = FOPEN_PASSTHROUGH;
-			compat_set_backing(out, o->backing);
-		} else {
-			/* What is in the cache of an upper file may be from before it was written
-			 * to directly. */
-			out->open_flags = upper ? 0 : FOPEN_KEEP_CACHE;
-			o->cached++;
-		}
+	if (!counted_before(rq)) {
+		r = decide(rq, o, flags, &upper);
+		if (r == 0)
+			count_once(rq, o, o->rec->backing ? HANDLE_THROUGH : HANDLE_CACHED, 1);
+	}
+	if (r == 0 && o->rec->backing) {
+		*out = (struct fuse_open_out){ .fh = HANDLE_THROUGH,
+					       .open_flags = FOPEN_PASSTHROUGH };
+		compat_set_backing(out, o->rec->backing);
+	} else if (r == 0) {
+		/* What is in the cache of an upper file may be from before it was written to
+		 * directly. */
+		*out = (struct fuse_open_out){ .fh = HANDLE_CACHED,
+					       .open_flags = upper ? 0 : FOPEN_KEEP_CACHE };
 	}
 	drop = end(front->passthrough, o);
 	if (drop)
@@ -246,14 +404,15 @@ int passthrough_open(struct request *rq, uint64_t id, uint32_t flags, struct fus
 	return r;
 }
 
-void passthrough_release(struct fuse_front *front, uint64_t id, uint64_t handle)
+void passthrough_release(struct request *rq, uint64_t id, uint64_t handle)
 {
+	struct fuse_front *front = rq->front;
 	struct passthrough *p = front->passthrough;
 	struct opened *o;
 	int32_t drop = 0;
 	bool known;
 
-	if (!p || handle == HANDLE_NONE)
+	if (!p || handle == HANDLE_NONE || handle > HANDLE_THROUGH)
 		return;
 	mutex_lock(&p->lock);
 	known = find_locked(p, id) != NULL;
@@ -263,10 +422,7 @@ void passthrough_release(struct fuse_front *front, uint64_t id, uint64_t handle)
 	o = begin(p, id);
 	if (!o)
 		return;
-	if (handle == HANDLE_THROUGH && o->through)
-		o->through--;
-	else if (handle == HANDLE_CACHED && o->cached)
-		o->cached--;
+	count_once(rq, o, (uint32_t)handle, -1);
 	drop = end(p, o);
 	if (drop)
 		backing_close(front->fd, drop);

@@ -17,6 +17,7 @@
 
 struct nfs_front;
 struct lam_stack;
+struct super_link;
 
 /* What to serve and to whom.  Strings are borrowed for the duration of nfs_front_open(), the
  * callbacks and their context until nfs_front_close().  All zero is a sensible setting. */
@@ -41,6 +42,8 @@ struct nfs_front_config {
 	void (*changed)(void *ctx, uint64_t id);
 	void (*name_changed)(void *ctx, uint64_t parent, const char *name);
 	void *ctx;
+	/* NULL, or the supervisor, as for fuse_front_open(). */
+	const struct super_link *link;
 };
 
 /*

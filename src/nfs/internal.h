@@ -204,6 +204,46 @@ enum record_state record_took(struct record *rec, size_t n);
 /* Ready for the next record; the buffer stays. */
 void record_reset(struct record *rec);
 
+/* ---- send.c: answers on their way ---- */
+
+/* Bytes of a file that follow an answer's head, and padding to a multiple of four. */
+struct file_part {
+	int fd; /* owned; -1: none */
+	uint64_t off;
+	uint32_t len;
+};
+
+struct answer {
+	uint8_t *marked; /* 4 bytes for the record mark, and then the head */
+	size_t len;	 /* of the head, without the mark */
+	struct file_part file;
+};
+
+size_t answer_len(const struct answer *a); /* with the mark */
+void answer_mark(struct answer *a);
+void answer_done(struct answer *a);
+/* Send from *DONE on, which follows.  0: all is sent; -EAGAIN: the socket takes no more now; other errors
+ * are of the socket or of the file. */
+int answer_send(int fd, const struct answer *a, size_t *done);
+/* Wait until the socket is ready for EVENTS, if it is so soon. */
+bool socket_await(int fd, short events, int timeout_ms);
+
+struct chunk;
+/* What is left of an answer from DONE on, in memory.  NULL: no memory, or the file is shorter now. */
+struct chunk *answer_rest(const struct answer *a, size_t done);
+
+/* Answers that a socket did not take. */
+struct out_queue {
+	STAILQ_HEAD(chunk_list, chunk) chunks;
+	size_t bytes;
+};
+
+void queue_init(struct out_queue *q);
+void queue_add(struct out_queue *q, struct chunk *chunk, bool first);
+/* Write what waits, as far as the socket takes it.  False: the connection is broken. */
+bool queue_flush(struct out_queue *q, int fd, bool *ret_moved);
+void queue_clear(struct out_queue *q);
+
 /* ---- rpc.c ---- */
 
 struct peer {
@@ -212,12 +252,12 @@ struct peer {
 };
 
 /*
- * Do what the record MSG asks and write the answer to OUT, which has NFS_MAX_ANSWER bytes.
- * Returns its length, 0 if nothing is to be answered, or -EPROTO if this is no call at all and the
- * connection is not worth keeping.
+ * Do what the record MSG asks and write the answer to OUT, which has NFS_MAX_ANSWER bytes; both begin
+ * at a multiple of four.  Returns its length, 0 if nothing is to be answered, or -EPROTO if this is no
+ * call at all and the connection is not worth keeping.  *RET_FILE gets what follows.
  */
 ssize_t rpc_serve(struct nfs_front *front, unsigned worker, const struct peer *peer, uint8_t *msg,
-		  size_t len, uint8_t *out);
+		  size_t len, uint8_t *out, struct file_part *ret_file);
 
 struct nfs_cred {
 	uint32_t uid, gid;
@@ -240,7 +280,8 @@ struct nfs_call {
 	XDR *out;
 	uint8_t *out_buf; /* where OUT begins */
 	size_t out_room;
-	bool failed; /* the results tell of an error */
+	bool failed;	       /* the results tell of an error */
+	struct file_part file; /* follows the results */
 	/* What results point to. */
 	uint8_t handle_room[HANDLE_SIZE];
 	char path_room[4096];

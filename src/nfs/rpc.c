@@ -214,6 +214,7 @@ struct message {
 	uint8_t *msg;
 	size_t len;
 	uint8_t *out_buf;
+	struct file_part *file;
 	XDR in, out;
 	uint32_t xid;
 	call_head head;
@@ -255,6 +256,7 @@ static void run(struct message *m, const struct procedure *p, const struct nfs_c
 			 .cancelled = &m->front->cancelled },
 		.proc = m->head.proc,
 		.out = &m->out,
+		.file = { .fd = -1 },
 		.out_buf = m->out_buf,
 	};
 	union nfs_args args;
@@ -270,6 +272,7 @@ static void run(struct message *m, const struct procedure *p, const struct nfs_c
 		if (p->encode && !p->encode(&m->out, &res))
 			CHECK(false); /* results are bounded, the room is not small */
 	}
+	*m->file = call.file;
 	if (!good)
 		atomic_fetch_add(&m->front->malformed, 1);
 	else if (call.failed || (p->encode && res.status != NFS3_OK))
@@ -362,7 +365,7 @@ static ssize_t dispatch(struct message *m)
 }
 
 ssize_t rpc_serve(struct nfs_front *front, unsigned worker, const struct peer *peer, uint8_t *msg,
-		  size_t len, uint8_t *out)
+		  size_t len, uint8_t *out, struct file_part *ret_file)
 {
 	struct message m = {
 		.front = front,
@@ -371,8 +374,11 @@ ssize_t rpc_serve(struct nfs_front *front, unsigned worker, const struct peer *p
 		.msg = msg,
 		.len = len,
 		.out_buf = out,
+		.file = ret_file,
 	};
 	uint32_t type;
+
+	*ret_file = (struct file_part){ .fd = -1 };
 
 	CHECK(len <= NFS_MAX_RECORD && (uintptr_t)msg % 4 == 0 && (uintptr_t)out % 4 == 0);
 	xdrmem_create(&m.in, (char *)msg, (unsigned)len, XDR_DECODE);

@@ -12,8 +12,8 @@
  * answers not taken, and time in the middle of a record.
  *
  * Locks: conn.lock for its fields but those of the reader, which belong to the worker that has set
- * `reading`; transport.lock for the free lists.  Sockets never block, so I/O on one happens under
- * its lock.  Slots are never freed while workers run: an event names slot and generation.
+ * `reading`; transport.lock for the free lists.  An answer is written without the lock by the worker
+ * that has set `sending`; what was kept is written under it, as sockets never block.  Slots are never freed while workers run: an event names slot and generation.
  */
 #include "internal.h"
 
@@ -39,17 +39,12 @@
 #define OUT_BYTES_MAX (4u * NFS_MAX_ANSWER) /* answers that one connection has not taken */
 #define RECORD_STALLS 4u		    /* a record may take this many times stall_seconds */
 #define DRAIN_MS 2000			    /* for the last answers of one connection */
+#define PATIENCE_MS 20			    /* for a socket to take the rest of an answer */
 
 /* What an event is about. */
 #define TOKEN_LISTEN UINT64_C(0xffffffff)
 #define TOKEN_STOP UINT64_C(0xfffffffe)
 #define TOKEN_TIMER UINT64_C(0xfffffffd)
-
-struct chunk {
-	STAILQ_ENTRY(chunk) next;
-	size_t len, done;
-	uint8_t bytes[];
-};
 
 struct conn {
 	struct mutex lock;
@@ -57,9 +52,9 @@ struct conn {
 	uint32_t gen;
 	unsigned refs; /* one while not closed, one for each worker at it */
 	bool closed, reading;
+	bool sending; /* a worker writes an answer, without the lock; the others' wait in OUT */
 	unsigned in_flight;
-	STAILQ_HEAD(chunk_list, chunk) out;
-	size_t out_bytes;
+	struct out_queue out;
 	uint64_t active_ms; /* when something was last read, or written while answers waited */
 	uint64_t record_ms; /* when the record that is being read began; 0: none is */
 	struct peer peer;
@@ -85,6 +80,7 @@ struct transport {
 	unsigned n_running;
 	unsigned port;
 	atomic_bool stopping, accept_paused;
+	atomic_uint n_patient; /* workers that wait for a socket */
 
 	struct mutex lock;
 	uint32_t *free_conns; /* numbers of slots */
@@ -95,6 +91,28 @@ struct transport {
 
 /* ---- Buffers of records ---- */
 
+/*
+ * A record lies four bytes after the beginning of a page, as its mark does in the stream.  Clients fill
+ * pages of the stream from their beginning, too, so what is received keeps its place within a page;
+ * a few bytes off it some processors copy four times slower.
+ */
+#define BUF_SKIP 4u
+#define BUF_ALIGN 4096u
+
+static uint8_t *buf_new(void)
+{
+	uint8_t *page = aligned_alloc(BUF_ALIGN, (BUF_SKIP + NFS_MAX_RECORD + BUF_ALIGN - 1) /
+							 BUF_ALIGN * BUF_ALIGN);
+
+	return page ? page + BUF_SKIP : NULL;
+}
+
+static void buf_free(uint8_t *buf)
+{
+	if (buf)
+		free(buf - BUF_SKIP);
+}
+
 static uint8_t *buf_get(struct transport *t)
 {
 	uint8_t *buf = NULL;
@@ -103,7 +121,7 @@ static uint8_t *buf_get(struct transport *t)
 	if (t->n_bufs > 0)
 		buf = t->free_bufs[--t->n_bufs];
 	mutex_unlock(&t->lock);
-	return buf ? buf : malloc(NFS_MAX_RECORD);
+	return buf ? buf : buf_new();
 }
 
 static void buf_put(struct transport *t, uint8_t *buf)
@@ -112,7 +130,7 @@ static void buf_put(struct transport *t, uint8_t *buf)
 	if (buf && t->n_bufs < t->front->n_workers)
 		t->free_bufs[t->n_bufs++] = TAKE_PTR(buf);
 	mutex_unlock(&t->lock);
-	free(buf);
+	buf_free(buf);
 }
 
 /* ---- Connections ---- */
@@ -129,13 +147,13 @@ static void arm_locked(struct transport *t, struct conn *c)
 
 	if (c->closed)
 		return;
-	if (!c->reading && c->in_flight < IN_FLIGHT_MAX && c->out_bytes < OUT_BYTES_MAX) {
+	if (!c->reading && c->in_flight < IN_FLIGHT_MAX && c->out.bytes < OUT_BYTES_MAX) {
 		ev.events |= EPOLLIN;
 		/* What was read ahead makes no event of its own; that one can write does. */
 		if (c->ahead_len > 0)
 			ev.events |= EPOLLOUT;
 	}
-	if (c->out_bytes > 0)
+	if (c->out.bytes > 0 && !c->sending)
 		ev.events |= EPOLLOUT;
 	/* Cannot fail: both descriptors are open and the one is in the other. */
 	(void)epoll_ctl(t->epoll_fd, EPOLL_CTL_MOD, c->fd, &ev);
@@ -154,12 +172,7 @@ static void close_locked(struct transport *t, struct conn *c)
 /* Give back what a closed connection had that nobody is at any more.  With the lock held. */
 static void release_locked(struct transport *t, struct conn *c)
 {
-	struct chunk *chunk;
-
-	while ((chunk = STAILQ_FIRST(&c->out)) != NULL) {
-		STAILQ_REMOVE_HEAD(&c->out, next);
-		free(chunk);
-	}
+	queue_clear(&c->out);
 	(void)close(c->fd);
 	c->fd = -1;
 	c->gen++;
@@ -198,10 +211,9 @@ static void make_conn(struct transport *t, int fd, const struct peer *peer)
 	mutex_lock(&c->lock);
 	c->fd = fd;
 	c->refs = 1;
-	c->closed = c->reading = false;
+	c->closed = c->reading = c->sending = false;
 	c->in_flight = 0;
-	STAILQ_INIT(&c->out);
-	c->out_bytes = 0;
+	queue_init(&c->out);
 	c->active_ms = front_now_ms();
 	c->record_ms = 0;
 	c->peer = *peer;
@@ -259,63 +271,73 @@ static void accept_all(struct transport *t)
 /* Write what waits.  False: the connection is broken.  With the lock held. */
 static bool flush_locked(struct conn *c)
 {
+	bool moved, good;
+
+	if (c->sending)
+		return true;
+	good = queue_flush(&c->out, c->fd, &moved);
+	if (moved)
+		c->active_ms = front_now_ms();
+	return good;
+}
+
+/* Send as much of the answer as the socket takes, and what it takes soon: most clients only have to read
+ * what they have, and another round by way of epoll and a copy in memory would cost more than that.
+ * But not all workers may wait.  0, -EAGAIN, or an error. */
+static int send_soon(struct transport *t, struct conn *c, const struct answer *a, size_t *done)
+{
+	const uint64_t begin = front_now_ms();
+	int r = answer_send(c->fd, a, done);
+
+	if (r != -EAGAIN)
+		return r;
+	if (atomic_fetch_add(&t->n_patient, 1) < t->front->n_workers / 2) {
+		while (r == -EAGAIN && front_ms_since(front_now_ms(), begin) < PATIENCE_MS &&
+		       socket_await(c->fd, POLLOUT, PATIENCE_MS))
+			r = answer_send(c->fd, a, done);
+	}
+	atomic_fetch_sub(&t->n_patient, 1);
+	return r;
+}
+
+/* Keep what is left of an answer; one of which a part is sent comes FIRST.  False: it cannot be kept.
+ * With the lock held, which is given back for reading the file. */
+static bool keep_locked(struct conn *c, const struct answer *a, size_t done, bool first)
+{
 	struct chunk *chunk;
 
-	while ((chunk = STAILQ_FIRST(&c->out)) != NULL) {
-		ssize_t n = send(c->fd, chunk->bytes + chunk->done, chunk->len - chunk->done,
-				 MSG_NOSIGNAL);
-
-		if (n < 0)
-			return errno == EAGAIN || errno == EINTR;
-		c->active_ms = front_now_ms();
-		chunk->done += (size_t)n;
-		c->out_bytes -= (size_t)n;
-		if (chunk->done < chunk->len)
-			continue;
-		STAILQ_REMOVE_HEAD(&c->out, next);
-		free(chunk);
-	}
-	return true;
-}
-
-static bool keep_locked(struct conn *c, const uint8_t *bytes, size_t len)
-{
-	struct chunk *chunk = malloc(sizeof(*chunk) + len);
-
+	mutex_unlock(&c->lock);
+	chunk = answer_rest(a, done);
+	mutex_lock(&c->lock);
 	if (!chunk)
 		return false;
-	chunk->len = len;
-	chunk->done = 0;
-	memcpy(chunk->bytes, bytes, len);
-	STAILQ_INSERT_TAIL(&c->out, chunk, next);
-	c->out_bytes += len;
+	if (c->out.bytes == 0)
+		c->active_ms = front_now_ms();
+	queue_add(&c->out, chunk, first);
 	return true;
 }
 
-/* Send LEN bytes of an answer, whose record mark is put into the 4 bytes before it. */
-static bool send_locked(struct conn *c, uint8_t *marked, size_t len)
+/* Send an answer, or keep it behind what waits.  False: the connection is broken.  With the lock held,
+ * which is given back meanwhile. */
+static bool send_locked(struct transport *t, struct conn *c, struct answer *a)
 {
-	const uint32_t mark = htobe32(0x80000000u | (uint32_t)len);
 	size_t done = 0;
+	bool good;
+	int r;
 
-	memcpy(marked, &mark, 4);
-	len += 4;
-	while (c->out_bytes == 0 && done < len) {
-		ssize_t n = send(c->fd, marked + done, len - done, MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			break;
-		if (n < 0)
-			return false;
-		done += (size_t)n;
-	}
-	if (done == len)
-		return true;
-	if (c->out_bytes == 0)
-		c->active_ms = front_now_ms();
-	return keep_locked(c, marked + done, len - done);
+	answer_mark(a);
+	if (c->sending || c->out.bytes > 0)
+		return keep_locked(c, a, 0, false);
+	c->sending = true;
+	mutex_unlock(&c->lock);
+	r = send_soon(t, c, a, &done);
+	mutex_lock(&c->lock);
+	/* A filesystem that cannot send by itself: read it. */
+	if (r == -EINVAL || r == -EOPNOTSUPP || r == -ENOSYS)
+		r = -EAGAIN;
+	good = r == 0 || (r == -EAGAIN && keep_locked(c, a, done, true));
+	c->sending = false;
+	return good && flush_locked(c);
 }
 
 /* ---- Reading ---- */
@@ -390,17 +412,20 @@ static void read_done_locked(struct transport *t, struct conn *c, enum record_st
 static void serve(struct worker *w, struct conn *c, uint8_t *msg, size_t len)
 {
 	struct transport *t = w->t;
-	ssize_t n = rpc_serve(t->front, w->number, &c->peer, msg, len, w->out + 4);
+	struct answer a = { .marked = w->out };
+	ssize_t n = rpc_serve(t->front, w->number, &c->peer, msg, len, w->out + 4, &a.file);
 	bool was_full;
 
 	mutex_lock(&c->lock);
+	a.len = n > 0 ? (size_t)n : 0;
+	if (n < 0 || (n > 0 && !c->closed && !send_locked(t, c, &a)))
+		close_locked(t, c);
 	was_full = c->in_flight == IN_FLIGHT_MAX;
 	c->in_flight--;
-	if (n < 0 || (n > 0 && !c->closed && !send_locked(c, w->out, (size_t)n)))
-		close_locked(t, c);
-	else if (was_full || c->out_bytes > 0)
+	if (was_full || c->out.bytes > 0)
 		arm_locked(t, c);
 	mutex_unlock(&c->lock);
+	answer_done(&a);
 }
 
 static void handle_conn(struct worker *w, uint64_t token, uint32_t events)
@@ -423,7 +448,7 @@ static void handle_conn(struct worker *w, uint64_t token, uint32_t events)
 		mutex_unlock(&c->lock);
 		return;
 	}
-	if (c->reading || c->in_flight >= IN_FLIGHT_MAX || c->out_bytes >= OUT_BYTES_MAX) {
+	if (c->reading || c->in_flight >= IN_FLIGHT_MAX || c->out.bytes >= OUT_BYTES_MAX) {
 		/* Gone, and not to be read from: what is under way has nobody to answer to. */
 		c->refs++;
 		if (events & EPOLLHUP)
@@ -462,7 +487,7 @@ static bool timed_out(const struct transport *t, const struct conn *c, uint64_t 
 {
 	uint64_t silent = front_ms_since(now, c->active_ms);
 
-	if (c->out_bytes > 0)
+	if (c->out.bytes > 0)
 		return silent > t->stall_ms;
 	if (c->in_flight > 0)
 		return false;
@@ -564,7 +589,7 @@ static void drain(struct conn *c)
 {
 	struct pollfd p = { .fd = c->fd, .events = POLLOUT };
 
-	while (c->out_bytes > 0 && poll(&p, 1, DRAIN_MS) > 0) {
+	while (c->out.bytes > 0 && poll(&p, 1, DRAIN_MS) > 0) {
 		if ((p.revents & (POLLERR | POLLHUP)) || !flush_locked(c))
 			return;
 	}
@@ -645,7 +670,7 @@ static int make_tables(struct transport *t)
 	for (unsigned i = 0; i < t->n_conns; i++) {
 		mutex_init(&t->conns[i].lock, RANK_RDIR);
 		t->conns[i].fd = -1;
-		STAILQ_INIT(&t->conns[i].out);
+		queue_init(&t->conns[i].out);
 		t->free_conns[t->n_free++] = t->n_conns - 1 - i;
 	}
 	for (unsigned i = 0; i < t->front->n_workers; i++) {
@@ -694,7 +719,7 @@ void transport_free(struct transport *t)
 	for (unsigned i = 0; t->workers && i < t->front->n_workers; i++)
 		free(t->workers[i].out);
 	while (t->n_bufs > 0)
-		free(t->free_bufs[--t->n_bufs]);
+		buf_free(t->free_bufs[--t->n_bufs]);
 	free(t->free_bufs);
 	free(t->free_conns);
 	free(t->conns);

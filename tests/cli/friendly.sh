@@ -63,7 +63,8 @@ check "lazy: then the server ends" await no_servers "--upper $D/u"
 # A mount whose server was killed.
 layers dead
 run "$LAMINA" mount --lower "$D/a" --upper "$D/u" "$D/m"
-kill -KILL "$(servers "--upper $D/u")"
+# shellcheck disable=SC2046 # several numbers
+kill -KILL $(pgrep -f -- "--upper $D/u")	# the supervisor too
 check "dead: no server" await no_servers "--upper $D/u"
 refused "dead: mounting there" "server is gone" "$LAMINA" mount --lower "$D/a" "$D/m"
 run "$LAMINA" umount "$D/m"

@@ -126,10 +126,10 @@ layers()
 	OPTS=lowerdir=$D/a:$D/b,upperdir=$D/u,workdir=$D/w
 }
 
-# The processes that run the program with this argument.
+# The process that was started with this argument and is to be talked to: the supervisor, where there is one.
 servers()
 {
-	pgrep -f -- "$1"
+	pgrep -o -f -- "$1"
 }
 no_servers()
 {

@@ -7,9 +7,9 @@ LIMIT=280
 . "$(dirname "$0")/lib.sh"
 need strace python3
 
-# server DIR: the process that serves DIR/mnt.
+# server DIR: the process that serves DIR/mnt, a child of the supervisor.
 server() {
-	pgrep -f -- "upperdir=$1/upper" | head -n1
+	pgrep -n -f -- "upperdir=$1/upper"
 }
 
 # rss PID: in kB.

@@ -270,14 +270,21 @@ static void set_right(struct run *run, const struct op *op)
 	uid_t me = geteuid();
 	int slot = op->fd % SLOTS;
 
-	if (run->slot[slot].times_differ) {
+	if (run->fd_times || run->path_times) {
 		if (me != 0 && seteuid(0) < 0)
 			abort();
-		for (int i = 0; i < 2; i++)
-			(void)futimens(op_fd(&run->side[i], slot), ts);
+		for (int i = 0; i < 2; i++) {
+			const struct side *s = &run->side[i];
+
+			if (run->fd_times)
+				(void)futimens(op_fd(s, slot), ts);
+			else
+				(void)utimensat(op_dir(s, op->at), op->path.p, ts,
+						AT_SYMLINK_NOFOLLOW);
+		}
 		if (me != 0 && seteuid(me) < 0)
 			abort();
-		run->slot[slot].times_differ = false;
+		run->fd_times = run->path_times = false;
 	}
 	if (run->slot[slot].odd)
 		close_slot(run, slot);
@@ -301,6 +308,10 @@ static bool do_step(struct run *run, const struct op *op)
 		if (!run->side[0].map[i] != !run->side[1].map[i])
 			unmap_slot(run, i);
 	set_right(run, op);
+	if (op->code == OP_OPEN && run->rec[0]->f[0].value != run->rec[1]->f[0].value)
+		close_slot(run, op->fd % SLOTS);
+	if (op->code == OP_RENAME && run->rec[0]->f[1].value)
+		sh->refused_renames++;
 	if (op->code == OP_LSEEK && run->rec[0]->f[0].value != run->rec[1]->f[0].value)
 		for (int i = 0; i < 2; i++)
 			(void)lseek(op_fd(&run->side[i], op->fd), 0, SEEK_SET);

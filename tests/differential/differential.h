@@ -170,8 +170,7 @@ struct side {
 struct slot {
 	int flags;
 	bool dir;
-	bool odd;	   /* a difference that is meant was seen through it: it is closed */
-	bool times_differ; /* likewise: they are set */
+	bool odd; /* a difference that is meant was seen through it: it is closed */
 };
 
 /* Memory that worker and actors share. */
@@ -190,6 +189,9 @@ struct shared {
 	struct seen seen[2][SEEN_SIZE];
 	uint64_t opened[OPENED_MAX]; /* objects of the kernel's that were opened for writing */
 	size_t n_opened;
+	uint64_t opened_paths[OPENED_MAX]; /* hashes of their paths, and of the paths above */
+	size_t n_opened_paths;
+	uint64_t refused_renames;
 	uint64_t rules[RULES_MAX];
 	uint64_t ops_done;
 };
@@ -212,7 +214,7 @@ struct run {
 	unsigned actor;
 	struct slot slot[SLOTS];
 	int map_flags[MAPS];
-	bool map_odd[MAPS];
+	bool fd_times, path_times; /* a difference of times is meant: they are set */
 	struct rec *rec[2];
 };
 
@@ -251,61 +253,60 @@ struct op_info {
 extern const struct op_info op_table[];
 extern const struct op_info layer_table[];
 
-#define OPS(X)                                                                                               \
-	X(open, OPEN)                                                                                        \
-	X(close, CLOSE)                                                                                      \
-	X(read, READ) X(pread, PREAD) X(write, WRITE) X(pwrite, PWRITE) X(readv, READV) X(                   \
-		writev, WRITEV) X(lseek,                                                                     \
-				  LSEEK) X(truncate,                                                         \
-					   TRUNCATE) X(ftruncate,                                            \
-						       FTRUNCATE) X(fallocate,                               \
-								    FALLOCATE) X(copy_file_range,            \
-										 COPY_RANGE)                 \
-		X(sendfile, SENDFILE) X(splice, SPLICE) X(fsync, FSYNC) X(fdatasync, FDATASYNC) X(           \
-			syncfs, SYNCFS) X(fadvise,                                                           \
-					  FADVISE) X(mmap, MMAP) X(mread, MREAD) X(mwrite, MWRITE)           \
-			X(msync, MSYNC) X(munmap, MUNMAP) X(link, LINK) X(linkfd, LINKFD) X(                 \
-				symlink, SYMLINK) X(readlink,                                                \
-						    READLINK) X(mknod,                                       \
-								MKNOD) X(mkdir,                              \
-									 MKDIR) X(unlink,                    \
-										  UNLINK) X(rmdir,           \
-											    RMDIR)           \
-				X(rename, RENAME) X(chmod, CHMOD) X(fchmod, FCHMOD) X(                       \
-					chown,                                                               \
-					CHOWN) X(fchown,                                                     \
-						 FCHOWN) X(utimens,                                          \
-							   UTIMENS) X(futimens, FUTIMENS)                    \
-					X(setxattr, SETXATTR) X(fsetxattr, FSETXATTR) X(                     \
-						getxattr,                                                    \
-						GETXATTR) X(fgetxattr,                                       \
-							    FGETXATTR) X(listxattr,                          \
-									 LISTXATTR) X(flistxattr,            \
-										      FLISTXATTR)            \
-						X(removexattr, REMOVEXATTR) X(fremovexattr, FREMOVEXATTR) X( \
-							stat, STAT) X(fstat,                                 \
-								      FSTAT) X(statfs,                       \
-									       STATFS) X(access,             \
-											 ACCESS)             \
-							X(list, LIST) X(readdir, READDIR) X(                 \
-								flock,                                       \
-								FLOCK) X(lock,                               \
-									 LOCK) X(getlk, GETLK)               \
-								X(getflags, GETFLAGS) X(                     \
-									setflags,                            \
-									SETFLAGS) X(getfsx,                  \
-										    GETFSX) X(setfsx,        \
-											      SETFSX)        \
-									X(handle, HANDLE) X(                 \
-										openhandle,                  \
-										OPENHANDLE) X(chdir,         \
-											      CHDIR)         \
-										X(umask,                     \
-										  UMASK) X(check,            \
-											   CHECK)            \
-											X(remount,           \
-											  REMOUNT)           \
-												X(drop,      \
+#define OPS(X)                                                                                          \
+	X(open, OPEN)                                                                                   \
+	X(close, CLOSE)                                                                                 \
+	X(read, READ)                                                                                   \
+	X(pread, PREAD)                                                                                 \
+	X(write, WRITE) X(pwrite, PWRITE) X(readv, READV) X(writev, WRITEV) X(lseek, LSEEK) X(          \
+		truncate, TRUNCATE) X(ftruncate, FTRUNCATE) X(fallocate,                                \
+							      FALLOCATE) X(copy_file_range,             \
+									   COPY_RANGE) X(sendfile,      \
+											 SENDFILE)      \
+		X(splice, SPLICE) X(fsync, FSYNC) X(fdatasync, FDATASYNC) X(syncfs, SYNCFS) X(          \
+			fadvise, FADVISE) X(mmap, MMAP) X(mread, MREAD) X(mwrite, MWRITE) X(msync,      \
+											    MSYNC)      \
+			X(munmap, MUNMAP) X(link, LINK) X(linkfd, LINKFD) X(symlink, SYMLINK) X(        \
+				readlink,                                                               \
+				READLINK) X(mknod,                                                      \
+					    MKNOD) X(mkdir,                                             \
+						     MKDIR) X(unlink,                                   \
+							      UNLINK) X(rmdir,                          \
+									RMDIR) X(rename,                \
+										 RENAME) X(chmod,       \
+											   CHMOD)       \
+				X(fchmod, FCHMOD) X(chown, CHOWN) X(fchown, FCHOWN) X(                  \
+					utimens,                                                        \
+					UTIMENS) X(futimens,                                            \
+						   FUTIMENS) X(setxattr,                                \
+							       SETXATTR) X(fsetxattr, FSETXATTR)        \
+					X(getxattr, GETXATTR) X(fgetxattr, FGETXATTR) X(                \
+						listxattr,                                              \
+						LISTXATTR) X(flistxattr,                                \
+							     FLISTXATTR) X(removexattr,                 \
+									   REMOVEXATTR)                 \
+						X(fremovexattr, FREMOVEXATTR) X(stat, STAT) X(          \
+							fstat,                                          \
+							FSTAT) X(statfs,                                \
+								 STATFS) X(access,                      \
+									   ACCESS) X(list, LIST)        \
+							X(readdir, READDIR) X(flock, FLOCK) X(          \
+								lock, LOCK) X(getlk,                    \
+									      GETLK) X(getflags,        \
+										       GETFLAGS)        \
+								X(setflags, SETFLAGS) X(                \
+									getfsx,                         \
+									GETFSX) X(setfsx, SETFSX)       \
+									X(handle, HANDLE) X(            \
+										openhandle,             \
+										OPENHANDLE) X(chdir,    \
+											      CHDIR)    \
+										X(umask,                \
+										  UMASK) X(check,       \
+											   CHECK)       \
+											X(remount,      \
+											  REMOUNT)      \
+												X(drop, \
 												  DROP)
 
 enum op_code {

@@ -315,6 +315,11 @@ static void make_redirect(struct making *m, struct str to)
 			return;
 	if (!strncmp(to.p, from.p, from.len) || !strncmp(from.p, to.p, to.len))
 		return;
+	/* what this layer has there already would keep the old name alive */
+	for (size_t i = 0; i < m->s->layers.n; i++)
+		if (m->s->layers.v[i].a == m->layer &&
+		    !strncmp(m->s->layers.v[i].path.p, from.p, from.len))
+			return;
 	m->moved[m->n_moved++] = from;
 	(void)snprintf(buf, sizeof(buf), "/%s", from.p);
 	item(m, LY_DIR, to);

@@ -105,6 +105,10 @@ static bool parse(int argc, char **argv, struct options *o)
 		default:
 			return false;
 		}
+	if (o->program && !(o->program = realpath(o->program, NULL))) {
+		perror("differential: the program");
+		return false;
+	}
 	if (replay)
 		o->replay = argv + optind;
 	else if (optind < argc)

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/xattr.h>
 
 #include "differential.h"
 
@@ -132,6 +133,24 @@ static void show_key(char *buf, size_t size, const char *key, size_t len)
 	}
 }
 
+/* The values themselves, where they are still there to be read. */
+static void show_attribute(const struct difference *d, const char *name, char *k, char *l)
+{
+	const struct config *cfg = &d->run->script->cfg;
+	unsigned kernel = d->run->sh->kernel[0] ? 0 : 1;
+
+	for (unsigned i = 0; i < 2; i++) {
+		char dir[128], path[4400], value[64];
+		ssize_t n;
+
+		(void)snprintf(path, sizeof(path), "%s/%s",
+			       layer_dir(&d->run->side[i], 0, cfg, dir), d->path);
+		n = lgetxattr(path, name, value, sizeof(value));
+		if (n > 0)
+			show_key(i == kernel ? k : l, 64, value, (size_t)n);
+	}
+}
+
 static void tell(const struct difference *d)
 {
 	char k[64], l[64], key[400], line[1024] = "", kind[128];
@@ -147,6 +166,8 @@ static void tell(const struct difference *d)
 	}
 	line[sizeof(line) - 1] = 0;
 	line[strcspn(line, "\n")] = 0;
+	if (d->where == W_UPPER && d->tag == TAG_XATTR)
+		show_attribute(d, key, k, l);
 	(void)snprintf(kind, sizeof(kind), "%s %s%s", d->op ? op_table[d->op->code].name : "tree",
 		       where_names[d->where], tag_names[d->tag]);
 	run_fail(d->run, kind, "%s%s %s%s %s: kernel %s, lamina %s", line, d->path ? d->path : "",

@@ -70,6 +70,21 @@ static bool was_opened(const struct difference *d, enum where w)
 	return false;
 }
 
+static bool path_was_opened(const struct difference *d)
+{
+	const struct shared *sh = d->run->sh;
+	char path[8400];
+	int n = !strcmp(d->path, ".")
+			? snprintf(path, sizeof(path), "%.*s", (int)d->key_len, d->key)
+			: snprintf(path, sizeof(path), "%s/%.*s", d->path, (int)d->key_len, d->key);
+	uint64_t hash = look_hash(path, (size_t)n);
+
+	for (size_t i = 0; i < sh->n_opened_paths; i++)
+		if (sh->opened_paths[i] == hash)
+			return true;
+	return false;
+}
+
 static struct slot *slot_of(const struct difference *d)
 {
 	return &d->run->slot[d->op->fd % SLOTS];
@@ -81,7 +96,8 @@ static bool open_does_not_copy_up(const struct difference *d)
 	if (d->tag == TAG_CTIME_MOVED && d->op)
 		return op_writes_open(d->op) ? d->k == 1 && d->l == 0
 					     : d->l == 1 && was_opened(d, d->where);
-	return false;
+	/* what both show was equal: only the copy is there, or not */
+	return d->where == W_UPPER && d->tag == TAG_NAME && !d->has_l && path_was_opened(d);
 }
 
 /* Filling a file that had metadata only in upper sets its mtime in the kernel. */
@@ -92,7 +108,7 @@ static bool metacopy_keeps_mtime(const struct difference *d)
 		return false;
 	if ((d->tag != TAG_MTIME && d->tag != TAG_MTIME_MOVED) || d->k != 1)
 		return false;
-	slot_of(d)->times_differ = true;
+	d->run->fd_times = true;
 	return true;
 }
 
@@ -110,12 +126,106 @@ static bool open_of_immutable(const struct difference *d)
 
 	if (!d->op || !attrs || rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != EPERM)
 		return false;
-	if (d->op->code == OP_OPEN && d->where == W_FD && !d->has_k)
+	if (d->op->code == OP_OPEN && d->where == W_FD)
 		return true;
 	if (d->tag != TAG_RET && d->tag != TAG_ERRNO)
 		return false;
 	return d->op->code == OP_OPEN || d->op->code == OP_ACCESS ||
 	       rec_value(d->lr, W_CALL, TAG_ERRNO, 0) != 0;
+}
+
+/*
+ * A lower file that was unlinked while open: the kernel shows links where none are, and refuses every
+ * change with EEXIST.  The descriptor is closed.
+ */
+static bool unlinked_lower_file(const struct difference *d)
+{
+	if (!d->op || (d->where != W_FD && d->where != W_CALL) ||
+	    rec_value(d->lr, W_FD, TAG_NLINK, 1) != 0 || rec_value(d->kr, W_FD, TAG_NLINK, 0) == 0)
+		return false;
+	slot_of(d)->odd = true;
+	return true;
+}
+
+/* The kernel copies a lower file into the index before it takes one of its names away. */
+static bool removal_copies_nothing(const struct difference *d)
+{
+	return d->tag == TAG_CTIME_MOVED && d->op && d->run->script->cfg.index && d->k == 1 &&
+	       d->l == 0 && !S_ISDIR(rec_value(d->lr, d->where, TAG_MODE, S_IFDIR)) &&
+	       !changes_attributes(d);
+}
+
+/* In the index alone: the copy that the kernel has made. */
+static bool index_of_removal(const struct difference *d)
+{
+	return d->where == W_UPPER && !strcmp(d->path, "index") && !d->has_l &&
+	       (d->tag == TAG_NAME || d->tag == TAG_NLINK);
+}
+
+/* The kernel sets the marks for a rename before it finds that the target is not empty. */
+static bool marks_of_refused_rename(const struct difference *d)
+{
+	const size_t len = strlen("overlay.opaque");
+
+	return d->where == W_UPPER && d->tag == TAG_XATTR && !d->has_l &&
+	       d->run->sh->refused_renames && d->key_len > len &&
+	       !memcmp(d->key + d->key_len - len, "overlay.opaque", len);
+}
+
+/* Removing an ACL that is not there is an error in the kernel while the file is in a lower layer. */
+static bool removal_of_no_acl(const struct difference *d)
+{
+	return d->op && (d->op->code == OP_REMOVEXATTR || d->op->code == OP_FREMOVEXATTR) &&
+	       (d->tag == TAG_RET || d->tag == TAG_ERRNO) &&
+	       !strncmp(d->op->path2.p, "system.posix_acl_", 17) &&
+	       rec_value(d->kr, W_CALL, TAG_ERRNO, 0) == ENODATA &&
+	       rec_value(d->lr, W_CALL, TAG_ERRNO, 1) == 0;
+}
+
+/* FUSE does not tell capabilities: names of trusted attributes are shown to user 0, and to nobody else. */
+static bool trusted_names(const struct difference *d)
+{
+	return d->op && d->op->actor == 3 && d->tag == TAG_XATTR && !d->has_k && d->key_len > 8 &&
+	       !memcmp(d->key, "trusted.", 8);
+}
+
+/* A name that is refused or damaged: listed without a type, where the kernel has that of the layer. */
+static bool type_of_refused_name(const struct difference *d)
+{
+	return d->tag == TAG_NAME && d->where != W_UPPER && d->has_l && d->l == 0;
+}
+
+/* Truncation to the size that a file has. */
+static bool truncate_sets_mtime(const struct difference *d)
+{
+	if (!d->op ||
+	    (d->tag != TAG_MTIME && d->tag != TAG_MTIME_MOVED && d->tag != TAG_CTIME_MOVED))
+		return false;
+	if (d->l != 1 || (d->op->code != OP_TRUNCATE && d->op->code != OP_FTRUNCATE &&
+			  !(d->op->code == OP_OPEN && d->op->a & O_TRUNC)))
+		return false;
+	if (d->op->code == OP_TRUNCATE)
+		d->run->path_times = true;
+	else
+		d->run->fd_times = true;
+	return true;
+}
+
+/* Of several names of a file below, Lamina records another than the one that was used: a request to
+ * link names the object alone. */
+static bool redirect_of_links(const struct difference *d)
+{
+	const size_t len = strlen("overlay.redirect");
+
+	return d->where == W_UPPER && d->tag == TAG_XATTR && d->has_k && d->has_l &&
+	       d->run->script->cfg.metacopy && S_ISREG(rec_value(d->kr, W_UPPER, TAG_MODE, 0)) &&
+	       d->key_len > len && !memcmp(d->key + d->key_len - len, "overlay.redirect", len);
+}
+
+/* POSIX allows both; Lamina gives one, the kernel what upper's filesystem gives. */
+static bool not_empty(const struct difference *d)
+{
+	return d->tag == TAG_ERRNO && d->where == W_CALL && d->k == EEXIST && d->l == ENOTEMPTY;
 }
 
 /* FUSE has no flags for what is no file and no directory. */
@@ -177,6 +287,16 @@ static const struct rule {
 	{ "open-does-not-copy-up", open_does_not_copy_up },
 	{ "metacopy-keeps-mtime", metacopy_keeps_mtime },
 	{ "open-of-immutable", open_of_immutable },
+	{ "unlinked-lower-file", unlinked_lower_file },
+	{ "removal-copies-nothing", removal_copies_nothing },
+	{ "removal-copies-nothing", index_of_removal },
+	{ "marks-of-refused-rename", marks_of_refused_rename },
+	{ "removal-of-no-acl", removal_of_no_acl },
+	{ "trusted-names-by-user", trusted_names },
+	{ "type-of-refused-name", type_of_refused_name },
+	{ "truncate-sets-mtime", truncate_sets_mtime },
+	{ "redirect-of-links", redirect_of_links },
+	{ "not-empty", not_empty },
 	{ "flags-of-special-files", flags_of_special_files },
 	{ "whiteout-not-merged", whiteout_not_merged },
 	{ "refused-setxattr", refused_setxattr },

@@ -165,7 +165,7 @@ static bool remount(struct session *ss, bool swap)
 {
 	struct shared *sh = ss->run.sh;
 
-	if (!all_let_go(ss) || !unmount_both(ss))
+	if (!tree_compare(&ss->run) || !all_let_go(ss) || !unmount_both(ss))
 		return false;
 	memset(sh->seen, 0, sizeof(sh->seen));
 	if (swap && ss->run.place->program) {
@@ -259,6 +259,7 @@ bool run_script(const struct script *s, const struct place *p, struct shared *sh
 	clock_gettime(CLOCK_REALTIME_COARSE, &now);
 	sh->start_ns = (now.tv_sec - 1) * 1000000000;
 	sh->n_opened = 0;
+	sh->refused_renames = 0;
 	sh->failed = sh->closing = sh->over = false;
 	sh->turn = 0;
 	sh->what[0] = sh->kind[0] = 0;

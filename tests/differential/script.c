@@ -86,7 +86,8 @@ const char *config_options(const struct config *cfg, char *buf, size_t size)
 	int n;
 
 	if (cfg->userxattr)
-		n = snprintf(buf, size, "userxattr,index=%s,nfs_export=%s,xino=%s",
+		n = snprintf(buf, size,
+			     "userxattr,redirect_dir=nofollow,index=%s,nfs_export=%s,xino=%s",
 			     cfg->index ? "on" : "off", cfg->nfs_export ? "on" : "off", cfg->xino);
 	else
 		n = snprintf(

@@ -148,6 +148,20 @@ static void look_inside(struct rec *r, int root, const char *path, const struct 
 	}
 }
 
+/* Where the objects are that were opened for writing: rules of upper.c's comparison ask. */
+static void note_opened_path(struct shared *sh, const char *path, uint64_t ino)
+{
+	for (size_t i = 0; i < sh->n_opened; i++) {
+		if (sh->opened[i] != ino)
+			continue;
+		for (const char *p = path; *p; p++)
+			if ((p[1] == '/' || !p[1]) && sh->n_opened_paths < OPENED_MAX)
+				sh->opened_paths[sh->n_opened_paths++] =
+					look_hash(path, (size_t)(p - path) + 1);
+		return;
+	}
+}
+
 static mode_t look_mounted(struct walk *w, unsigned i, const char *path)
 {
 	struct rec *r = w->run->rec[i];
@@ -158,6 +172,8 @@ static mode_t look_mounted(struct walk *w, unsigned i, const char *path)
 		return 0;
 	}
 	look_stat(w->run, &w->run->side[i], r, W_TREE, &sx);
+	if (w->run->sh->kernel[i])
+		note_opened_path(w->run->sh, path, sx.stx_ino);
 	look_inside(r, w->root[i], path, &sx);
 	look_xattrs(r, W_TREE, w->root[i], path);
 	rec_put(r, W_TREE, TAG_GROUP,
@@ -179,6 +195,7 @@ bool tree_compare(struct run *run)
 	bool good;
 
 	memset(groups, 0, sizeof(groups));
+	run->sh->n_opened_paths = 0;
 	if (a < 0 || b < 0) {
 		run_fail(run, "root", "a mounted root cannot be opened");
 		return false;

@@ -79,6 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct peer peer;
 	uint8_t *msg CLEANUP_FREE = NULL;
 	uint8_t *whole CLEANUP_FREE = NULL;
+	struct file_part file;
 	ssize_t n;
 
 	if (!front)
@@ -103,7 +104,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	memset(answer + NFS_MAX_ANSWER, 0x5a, 64);
 	for (unsigned i = 0; i < 2; i++) {
-		n = rpc_serve(front, 0, &peer, msg, size, answer);
+		n = rpc_serve(front, 0, &peer, msg, size, answer, &file);
+		CHECK(file.fd == -1); /* the double has no files */
 		CHECK(n == -EPROTO || (n >= 20 && n <= NFS_MAX_ANSWER && n % 4 == 0));
 		CHECK(n < 0 || memcmp(answer, msg, 4) == 0);
 	}

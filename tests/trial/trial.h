@@ -21,9 +21,11 @@ struct setup {
 	enum lam_toggle index, nfs_export, metacopy;
 	enum lam_toggle userxattr;
 	enum lam_fsync fsync;
-	bool kernel;	 /* Linux's overlayfs mounts these layers with the same settings */
-	bool gap;	 /* a crash may show, for a moment, what is below: no exchange of names */
-	bool no_tmpfile; /* changes that need unnamed files are left out */
+	bool kernel; /* Linux's overlayfs mounts these layers with the same settings */
+	bool gap;    /* renames and rmdir take two steps, and a crash between shows what is below */
+	unsigned may;	     /* MAY_* for every change */
+	unsigned kernel_may; /* ... as the kernel shows it */
+	bool no_tmpfile;     /* changes that need unnamed files are left out */
 };
 
 extern const struct setup setups[];
@@ -39,6 +41,7 @@ struct change {
 #define MAY_COUNT 1u /* a count of names that is one too high */
 #define MAY_PARTS \
 	2u /* some parts of what was asked for are done: each word of a line is old or new */
+#define MAY_BREAK 8u /* a hard link has become a file of its own */
 #define MAY_CLEAR 4u /* an empty directory that is about to be replaced is another one already */
 
 extern const struct change changes[];
@@ -87,9 +90,8 @@ char *picture_of_stack(struct lam_stack *stack);
 /* The same of a directory, as system calls show it. */
 char *picture_of_path(const char *path);
 enum verdict { VERDICT_OLD, VERDICT_NEW, VERDICT_PARTS, VERDICT_NEITHER };
-/* Which one NOW is. */
-enum verdict picture_judge(const struct change *change, const char *now, const char *old,
-			   const char *new);
+/* Which one NOW is, if MAY is what it may differ in. */
+enum verdict picture_judge(unsigned may, const char *now, const char *old, const char *new);
 /* Print the lines of NOW that are neither in OLD nor in NEW, and those of both that are missing. */
 void picture_explain(const char *now, const char *old, const char *new);
 

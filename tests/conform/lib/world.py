@@ -5,6 +5,7 @@ The whole suite runs in a mount namespace and a pid namespace of its own, so tha
 it: when it ends, for whatever reason, the kernel ends every server, drops every mount and frees
 every loop device.
 """
+import json
 import os
 import shutil
 import signal
@@ -140,11 +141,13 @@ def wait_servers(mountpoint, seconds=10.0):
 
 
 def kill_servers(mountpoint):
-	for pid in servers_of(mountpoint):
-		try:
-			os.kill(pid, signal.SIGKILL)
-		except ProcessLookupError:
-			pass
+	# A supervisor that is met after its worker may have started another one.
+	for _ in range(3):
+		for pid in sorted(servers_of(mountpoint)):
+			try:
+				os.kill(pid, signal.SIGKILL)
+			except ProcessLookupError:
+				pass
 	return wait_servers(mountpoint)
 
 
@@ -231,6 +234,19 @@ def kernel_options(opts, config):
 			out.pop("nfs_export")
 	out.update(asked)
 	return [k if v is None else k + "=" + v for k, v in out.items()]
+
+
+def check_layers(program, place, layers, opts):
+	"""The kinds of findings of `lamina check`, and what it said."""
+	cmd = ["lamina", "check", "--json", "-o", ",".join(layers + list(opts))]
+	r = subprocess.run(cmd, executable=program, cwd=place.dir, stdin=subprocess.DEVNULL,
+		stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300, check=False)
+	said = (r.stdout + r.stderr).decode(errors="replace").strip()
+	if r.returncode not in (0, 4):
+		return {"exit status %d" % r.returncode}, said
+	found = json.loads(r.stdout)["findings"]
+	text = "; ".join("%s %s: %s" % (f["place"], f["path"], f["what"]) for f in found)
+	return {f["kind"] for f in found}, text
 
 
 class Driver:

@@ -1,0 +1,51 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# For the tests of this directory and of tests/fault: a program of the build directory on a new filesystem,
+# which lies in memory so that syncing it is quick.  The caller is in a mount namespace of its own.
+set -u
+
+BUILD=${LAMINA_BUILD:-$(dirname "$0")/../../build}
+PASSED=0
+FAILED=0
+
+# on_fs FS DIRECTORY-OF-THE-PROGRAM PROGRAM ARG...: run it with TMPDIR on FS and count what it says.
+on_fs()
+{
+	local fs=$1 program="$BUILD/tests/$2/$3" work rc line
+	shift 3
+	work=$(mktemp -d)
+	mount -t tmpfs -o size=3g none "$work" || exit 1
+	mkdir "$work/m"
+	if [ "$fs" = tmpfs ]; then
+		mount -t tmpfs none "$work/m" || exit 1
+	else
+		truncate -s 700M "$work/img"
+		case $fs in
+		ext4) mkfs.ext4 -q -F "$work/img" ;;
+		xfs) mkfs.xfs -q "$work/img" ;;
+		btrfs) mkfs.btrfs -q "$work/img" ;;
+		esac || exit 1
+		mount -o loop "$work/img" "$work/m" || exit 1
+	fi
+	rc=0
+	TMPDIR=$work/m "$program" "$@" >"$work/out" 2>&1 || rc=$?
+	echo "$fs: $(basename "$program") $*"
+	cat "$work/out"
+	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$work/out" | tail -n 1)
+	if [ "$line" = "" ] || { [ "$rc" -ne 0 ] && [ "${line##*, }" = "0 failed" ]; }; then
+		echo "  it ended with status $rc"
+		FAILED=$((FAILED + 1))
+	else
+		PASSED=$((PASSED + ${line%% passed*}))
+		line=${line#*, }
+		FAILED=$((FAILED + ${line%% failed*}))
+	fi
+	umount "$work/m" && umount "$work" && rmdir "$work"
+}
+
+finish()
+{
+	echo "$PASSED passed, $FAILED failed"
+	[ "$FAILED" -eq 0 ]
+	exit
+}
