@@ -78,6 +78,7 @@ struct fdcache {
 	struct mutex lock;  /* RANK_FDCACHE: everything here and every owner pointer */
 	struct fdlist list; /* most recently used first */
 	unsigned count, limit;
+	uint64_t hits, misses; /* of fdcache_get() */
 };
 
 void fdcache_init(struct fdcache *c, unsigned limit);
@@ -248,6 +249,7 @@ struct node_shard {
 	struct mutex lock; /* RANK_TABLE */
 	struct node **buckets;
 	uint32_t mask, count;
+	uint64_t hits, misses; /* of node_find() */
 };
 
 /* ---- The stack ---- */
@@ -274,7 +276,7 @@ struct lam_stack {
 	bool redirect_follow, redirect_on, index, nfs_export, metacopy, metacopy_read, xino_on;
 	bool read_dot_wh, write_dot_wh, watch_lower;
 	bool no_acl, no_xattr, static_nlink;
-	bool takeover; /* clients of an earlier process go on */
+	bool takeover;		       /* clients of an earlier process go on */
 	_Atomic unsigned left_orphans; /* of those that it left, at most so many are still there */
 	enum lam_fsync fsync;
 	bool ino32;
@@ -337,10 +339,10 @@ struct lam_stack {
 	struct uppermap *uppermap; /* made on the first cold need; origins_lock */
 	struct mutex origins_lock; /* RANK_MAP */
 	struct cond dirs_cond;
-	unsigned dirs_busy;    /* of upper's directories, how many are being looked up; origins_lock */
+	unsigned dirs_busy; /* of upper's directories, how many are being looked up; origins_lock */
 	unsigned dirs_waiting; /* how many of these by threads that wait for others; origins_lock */
-	bool inside_known;	   /* the numbers in lower layers are gathered; origins_lock */
-	int64_t inside_since;	   /* ... at this time, in seconds */
+	bool inside_known;     /* the numbers in lower layers are gathered; origins_lock */
+	int64_t inside_since;  /* ... at this time, in seconds */
 
 	_Atomic uint64_t stat_copyups, stat_copyup_bytes, stat_whiteouts, stat_orphans;
 	_Atomic uint64_t forgotten; /* nodes freed since memory was last given back */
