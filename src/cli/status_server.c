@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <time.h>
@@ -116,10 +117,12 @@ static uint64_t resident(const struct status_server *s)
 {
 	char text[128];
 	unsigned long long pages = 0;
+	struct rusage usage;
 	ssize_t n = pread(s->statm_fd, text, sizeof(text) - 1, 0);
 
+	/* A successor opens no path, as the mount may cover it: the most that it ever had. */
 	if (n <= 0)
-		return 0;
+		return getrusage(RUSAGE_SELF, &usage) < 0 ? 0 : (uint64_t)usage.ru_maxrss * 1024;
 	text[n] = '\0';
 	if (sscanf(text, "%*u %llu", &pages) != 1)
 		return 0;

@@ -86,14 +86,16 @@ check "io_uring was not asked for" json "M['features']['io_uring']['state'] == '
 check "and it says so" json "'transport=dev' in M['features']['io_uring']['why']"
 check "passthrough was not asked for" json "M['features']['passthrough']['state'] == 'off'"
 "$LAMINA" umount "$D/m"
-if [ "$(cat "$switch" 2>/dev/null)" = N ]; then
-	"$LAMINA" mount -o "$OPTS,supervisor=off" "$D/m"
-	ask
-	check "io_uring is switched off" json "M['features']['io_uring']['state'] == 'refused'"
-	check "by this file" json "'$switch' in M['features']['io_uring']['why']"
-	check "there is no supervisor" json "M['supervisor'] == 0"
-	"$LAMINA" umount "$D/m"
+"$LAMINA" mount -o "$OPTS,supervisor=off" "$D/m"
+ask
+if [ "$(cat "$switch" 2>/dev/null)" = Y ]; then
+	check "io_uring is in use" json "M['features']['io_uring'] == {'state': 'on', 'why': None}"
+else
+	check "io_uring is switched off, and that is said" json \
+		"(lambda f: f['state'] == 'refused' and '$switch' in f['why'])(M['features']['io_uring'])"
 fi
+check "there is no supervisor" json "M['supervisor'] == 0"
+"$LAMINA" umount "$D/m"
 if [ "$(id -u)" -eq 0 ]; then
 	# In a user namespace passthrough is refused, and the status is for its root and for none below.
 	chmod 755 "$T" "$D"

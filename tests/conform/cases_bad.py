@@ -4,6 +4,7 @@
 Nothing here may crash the server, hang it, or reach outside the layers; each case therefore also
 looks at an innocent file at its end.
 """
+import contextlib
 import os
 import struct
 
@@ -290,7 +291,8 @@ def upper_directory_swapped_behind(o):
 		o.write("x/y/z", b"damage")
 		o.create("x/y/new", b"damage")
 		o.unlink("x/y/z")
-		o.ls("x/y")
+		with contextlib.suppress(OSError): # names of before may be listed still
+			os.listdir(o.mnt + "/x/y")
 		o.mkdir("x/new")
 	left = sorted(os.listdir(outside)) + os.listdir(outside + "/y")
 	o.always(o.is_kernel or left == ["y", "z"], "something outside the layers was changed")

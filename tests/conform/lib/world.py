@@ -240,7 +240,7 @@ def check_layers(program, place, layers, opts):
 	"""The kinds of findings of `lamina check`, and what it said."""
 	cmd = ["lamina", "check", "--json", "-o", ",".join(layers + list(opts))]
 	r = subprocess.run(cmd, executable=program, cwd=place.dir, stdin=subprocess.DEVNULL,
-		stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
+		stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300, check=False)
 	said = (r.stdout + r.stderr).decode(errors="replace").strip()
 	if r.returncode not in (0, 4):
 		return {"exit status %d" % r.returncode}, said
