@@ -358,7 +358,12 @@ static void become_upper(struct copyup *c, struct node *parent, const char *name
 	n->layer = LAYER_UPPER;
 	mutex_unlock(&n->lock);
 	fdcache_drop(&s->fds, &n->fde);
+	/* What made it upper comes next, and a descriptor of it is here. */
+	if (S_ISREG(c->st.stx_mode) && !c->meta_only && !(n->flags & NF_PROTATTR))
+		fdcache_put(&s->fds, fdcache_add(&s->fds, &n->fde, TAKE_FD(c->fd), true));
 	uppermap_note(s, n, c->ino, c->generation);
+	if (n->flags & NF_BY_NAME && !node_is_dir(n))
+		alias_note(s, n, c->ino);
 	if (parent)
 		dirlist_note_upper(s, parent, name, node_mode_type(n), false);
 	atomic_fetch_add(&s->stat_copyups, 1);

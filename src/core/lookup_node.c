@@ -92,7 +92,11 @@ static uint64_t id_of(struct lam_stack *s, const struct node *d, const char *nam
 		f->by_name = true;
 		return id_of_name(s, fs, d, name);
 	}
-	return fs ? id_make(s, fs, f->st.stx_ino, f->layer == LAYER_UPPER) : 0;
+	if (!fs)
+		return 0;
+	if (f->layer != LAYER_UPPER)
+		return id_make(s, fs, f->st.stx_ino, false);
+	return alias_of(s, id_make(s, fs, f->st.stx_ino, true));
 }
 
 /* The generation of a lower inode that is known by its handle: a copied-up object's origin. */

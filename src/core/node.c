@@ -101,6 +101,8 @@ static struct node *node_free(struct lam_stack *s, struct node *n)
 {
 	struct node *parent = n->parent;
 
+	if (n->flags & NF_BY_NAME && n->layer == LAYER_UPPER && !n->dir)
+		alias_forget(s, n);
 	atomic_fetch_sub(&s->stat_nodes, 1);
 	atomic_fetch_sub(&s->stat_node_bytes, node_size(n));
 	if (n->dir)

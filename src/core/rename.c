@@ -540,6 +540,28 @@ static int with_locks(struct renaming *m)
 	return r;
 }
 
+/* Whether a directory may take the target's name, for all that is known before the locks. */
+static int target_is_empty(struct renaming *m)
+{
+	struct lam_stack *s = m->s;
+	struct node *t = NULL;
+	bool whiteouts;
+	int r;
+
+	mutex_lock(&m->b.d->dir->lock);
+	r = lookup_entry_locked(s, m->b.d, m->b.name, NULL, &t);
+	mutex_unlock(&m->b.d->dir->lock);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (t->dir) {
+		mutex_lock(&t->dir->lock);
+		r = dirlist_check_empty(s, t, &whiteouts);
+		mutex_unlock(&t->dir->lock);
+	}
+	node_put(s, t);
+	return r;
+}
+
 /* Copy up what one side names, or only see whether it may be moved.  Without locks: it may take long. */
 static int copy_side(struct renaming *m, struct side *side, bool check_only)
 {
@@ -560,6 +582,10 @@ static int copy_side(struct renaming *m, struct side *side, bool check_only)
 	else if (n->dir && n->dir->n_lower && !s->redirect_on)
 		r = -EXDEV;
 	else if (check_only)
+		;
+	else if (n->dir && !node_is_upper(n) && !(m->flags & LAM_RENAME_EXCHANGE))
+		r = target_is_empty(m); /* nothing is copied for what will be refused */
+	if (r < 0 || check_only)
 		;
 	else if (n->flags & NF_METACOPY && !s->redirect_on)
 		r = copyup_data(s, m->call, n, UINT64_MAX);
@@ -597,7 +623,9 @@ int lam_rename(struct lam_stack *s, const struct lam_call *call, uint64_t parent
 	m.b.d = b.n;
 	perm_thread_init();
 	for (unsigned tries = 0; tries < 16; tries++) {
-		r = flags & LAM_RENAME_EXCHANGE ? copy_side(&m, &m.b, true) : 0;
+		r = attr_check_change(s, b.n, true);
+		if (r == 0 && flags & LAM_RENAME_EXCHANGE)
+			r = copy_side(&m, &m.b, true);
 		if (r == 0)
 			r = copy_side(&m, &m.a, false);
 		if (r == 0 && flags & LAM_RENAME_EXCHANGE)

@@ -14,6 +14,7 @@
  *                                     ........................ [out] | body of the answer ...
  */
 #include "internal.h"
+#include "placement.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,8 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "super/super.h"
+
+#define READ_BULK 65536u /* bytes of a READ that is not for one small file */
 
 /* A descriptor of the connection: a clone of the front's, or the front's own.  A request is answered
  * where it was read, so it stays open until the last late answer too is given. */
@@ -46,7 +49,9 @@ struct dev_thread {
 	int parked; /* an epoll set for when it takes no requests, or -1 */
 	char *buf;
 	size_t buf_size, in_off, out_off;
-	bool eager; /* the last read after an answer found a request */
+	struct placement placement;
+	bool pinned; /* the buffer is in memory */
+	bool eager;  /* the last read after an answer found a request */
 };
 
 /* A request that waits for a late thread. */
@@ -121,9 +126,11 @@ static int channel_fd(struct fuse_front *front, unsigned i, bool *ret_own)
 }
 
 /* A worker that is killed in a page fault while the kernel copies a message makes an error of it: so there
- * are no faults.  Where memory may not be locked, at least the first are over. */
+ * are no faults.  Where memory may not be locked, at least the first are over.  A thread that never takes a
+ * request needs none of that. */
 static void pin_buffer(struct dev_thread *t)
 {
+	t->pinned = true;
 	if (!t->front->link || mlock(t->buf, t->buf_size) == 0)
 		return;
 	log_debug("the buffers cannot be locked in memory: %s", log_errno(-errno));
@@ -177,7 +184,6 @@ static int dev_new(struct fuse_front *front, struct slot *slot, unsigned i, stru
 	if (buf == MAP_FAILED)
 		return -errno;
 	t->buf = buf;
-	pin_buffer(t);
 	t->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (t->epoll < 0)
 		return -errno;
@@ -256,6 +262,16 @@ static bool postpone(struct dev_thread *t, const struct request *rq)
 	return false;
 }
 
+/* Whether it pays to be on the CPU of who sent a request: not where several are served at once, nor where
+ * the kernel reads ahead while the client works. */
+static bool follow(const struct dev_thread *t, const struct request *rq)
+{
+	const struct fuse_read_in *in = rq->arg;
+
+	return (t->front->n_dev == 1 || crew_alone(&t->front->crew)) &&
+	       (rq->head.opcode != FUSE_READ || in->size < READ_BULK);
+}
+
 static void handle(struct dev_thread *t, size_t len)
 {
 	struct request rq = {
@@ -274,6 +290,7 @@ static void handle(struct dev_thread *t, size_t len)
 		if (rq.head.unique == 0 || rq.head.opcode == FUSE_FORGET)
 			return;
 	} else {
+		placement_note(&t->placement, rq.head.pid, follow(t, &rq));
 		r = request_serve(&rq);
 	}
 	if (r == REQUEST_LATE) {
@@ -318,6 +335,8 @@ static int step(struct dev_thread *t)
 
 	if (crew_parked(&t->front->crew, t->index))
 		return wait_parked(t);
+	if (!t->pinned)
+		pin_buffer(t);
 	if (!t->eager && !atomic_load_explicit(&t->front->draining, memory_order_relaxed)) {
 		int r = wait_event(t);
 
@@ -356,6 +375,7 @@ static void *dev_main(void *arg)
 	struct fuse_front *front = t->front;
 	int r;
 
+	placement_init(&t->placement);
 	do {
 		r = step(t);
 	} while (r == 0);
