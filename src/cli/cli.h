@@ -30,8 +30,8 @@ const struct command *command_find(const char *name);
 /* Command I (from 0), or NULL after the last. */
 const struct command *command_at(size_t i);
 /* The texts of `lamina help NAME`, beside the commands. */
-extern const char upgrade_usage[];
-extern const char mount_usage[], umount_usage[], nfs_usage[], version_usage[], help_usage[];
+extern const char mount_usage[], umount_usage[], upgrade_usage[], nfs_usage[], check_usage[],
+	version_usage[], help_usage[];
 /* "PROG: ...; see lamina help NAME" for a wrong command line; returns 1. */
 int command_misused(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -39,6 +39,7 @@ int cmd_mount(int argc, char **argv);
 int cmd_umount(int argc, char **argv);
 int cmd_upgrade(int argc, char **argv);
 int cmd_nfs(int argc, char **argv);
+int cmd_check(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 

@@ -106,6 +106,7 @@ struct rdir {
 	bool no_dot_wh;	   /* a full listing saw no `.wh.` name */
 	bool true_numbers; /* on its layer's own filesystem: d_ino of what is in it is st_ino */
 	_Atomic uint8_t impure; /* 0 unknown, 1 no, 2 yes */
+	char first_name[];	/* NAME, until it is moved: directories are many */
 };
 
 struct lam_stack;
@@ -211,6 +212,8 @@ struct node_extra {
 	int32_t nlink_adjust;	   /* lower hard link with names removed: to add to st_nlink */
 };
 
+enum { ALIAS_BUCKETS = 256 };
+
 #define NF_INDEXED 0x0001u     /* the upper inode has an index entry */
 #define NF_METACOPY 0x0002u    /* the upper or lower inode has no data of its own */
 #define NF_COPYING 0x0004u     /* a copy-up is under way; copyup_lock */
@@ -274,7 +277,7 @@ struct lam_stack {
 	bool redirect_follow, redirect_on, index, nfs_export, metacopy, metacopy_read, xino_on;
 	bool read_dot_wh, write_dot_wh, watch_lower;
 	bool no_acl, no_xattr, static_nlink;
-	bool takeover; /* clients of an earlier process go on */
+	bool takeover;		       /* clients of an earlier process go on */
 	_Atomic unsigned left_orphans; /* of those that it left, at most so many are still there */
 	enum lam_fsync fsync;
 	bool ino32;
@@ -300,6 +303,8 @@ struct lam_stack {
 	int lock_fd;		 /* held lock on workdir/lamina/lock */
 	_Atomic bool links_used; /* links_fd may have entries */
 
+	struct mutex alias_lock; /* RANK_LEAF: aliases */
+	struct alias *aliases[ALIAS_BUCKETS];
 	struct mutex record_lock;    /* RANK_LEAF: replacing and removing in origins_fd */
 	struct numset records_fresh; /* inodes with a record made since the start; record_lock */
 	_Atomic bool records_used;   /* origins_fd may have entries */
@@ -337,10 +342,10 @@ struct lam_stack {
 	struct uppermap *uppermap; /* made on the first cold need; origins_lock */
 	struct mutex origins_lock; /* RANK_MAP */
 	struct cond dirs_cond;
-	unsigned dirs_busy;    /* of upper's directories, how many are being looked up; origins_lock */
+	unsigned dirs_busy; /* of upper's directories, how many are being looked up; origins_lock */
 	unsigned dirs_waiting; /* how many of these by threads that wait for others; origins_lock */
-	bool inside_known;	   /* the numbers in lower layers are gathered; origins_lock */
-	int64_t inside_since;	   /* ... at this time, in seconds */
+	bool inside_known;     /* the numbers in lower layers are gathered; origins_lock */
+	int64_t inside_since;  /* ... at this time, in seconds */
 
 	_Atomic uint64_t stat_copyups, stat_copyup_bytes, stat_whiteouts, stat_orphans;
 	_Atomic uint64_t forgotten; /* nodes freed since memory was last given back */
@@ -365,6 +370,8 @@ void node_retire(struct lam_stack *s, struct node *n);
 struct node_extra *node_extra(struct node *n); /* made on demand; NULL: no memory */
 /* Remember where it was seen.  Takes n->lock. -ENOMEM */
 int node_set_location(struct lam_stack *s, struct node *n, struct node *parent, const char *name);
+/* The same with a NAME that is allocated, and the node's from here on: it cannot fail. */
+void node_take_location(struct lam_stack *s, struct node *n, struct node *parent, char *name);
 static inline uint32_t node_mode_type(const struct node *n)
 {
 	return (uint32_t)n->type << 12;
@@ -402,7 +409,16 @@ int node_get(struct lam_stack *s, uint64_t id, struct node **ret);
 /* The same, and it must be a directory: -ENOTDIR. */
 int node_get_dir(struct lam_stack *s, uint64_t id, struct node **ret);
 
+/* stack.c */
+/* Whether a directory, given by device and number, is one that is looked for. */
+typedef bool (*climb_fn)(void *ctx, dev_t dev, uint64_t ino);
+/* Go from directory FD up to the root of the system until FN matches: 1, 0 (nowhere) or -errno. */
+int dir_climb(int fd, climb_fn fn, void *ctx);
+
 /* fsys.c */
+/* Whether handles of a filesystem of this type hold the inode number where fid_inode() looks for it.
+ * Types of handles are no proof: FUSE uses the number that xfs has. */
+bool fsys_known_layout(uint64_t f_type);
 struct fsys *fsys_by_dev(struct lam_stack *s, dev_t dev);
 /* The filesystem of FD, a directory with this status: a layer's root, or (HOST: the layer's filesystem) a
  * subvolume met inside one. */
@@ -543,6 +559,10 @@ void window_note_added(struct lam_stack *s, struct dir *dir, const char *name);
 
 /* attr.c */
 void attr_from_statx(struct lam_stack *s, const struct statx *st, struct lam_attr *ret);
+/* alias.c */
+void alias_note(struct lam_stack *s, const struct node *n, uint64_t ino);
+uint64_t alias_of(struct lam_stack *s, uint64_t upper_id);
+void alias_forget(struct lam_stack *s, const struct node *n);
 /* What st_ino shows. */
 uint64_t attr_ino(struct lam_stack *s, struct node *n);
 int attr_of_node(struct lam_stack *s, struct node *n, const struct statx *st, struct lam_attr *ret);
@@ -600,6 +620,10 @@ void record_peek(struct lam_stack *s, const struct node *n, char text[ORIGIN_REC
 void record_drop(struct lam_stack *s, uint64_t ino, const char *text);
 /* Drop the records of numbers that are not in upper. */
 void record_sweep(struct lam_stack *s, bool (*in_upper)(void *ctx, uint64_t ino), void *ctx);
+
+/* workdir.c */
+/* Empty a directory of ours, however deep, but for the name KEEP (may be NULL). */
+int work_wipe(int fd, const char *keep);
 
 /* work.c */
 int work_open(struct lam_stack *s, const struct lam_config *config);

@@ -181,9 +181,7 @@ struct fsys *fsys_by_dev(struct lam_stack *s, dev_t dev)
 	return NULL;
 }
 
-/* Filesystems whose handles hold the inode number where fid_inode() looks for it.  Types of handles are no
- * proof: FUSE uses the number that xfs has. */
-static bool known_layout(uint64_t f_type)
+bool fsys_known_layout(uint64_t f_type)
 {
 	switch (f_type) {
 	case 0xef53:	 /* ext2, ext3, ext4 */
@@ -325,7 +323,7 @@ struct fsys *fsys_add(struct lam_stack *s, int fd, const struct statx *st, struc
 	fs->has_uuid = sys_fs_uuid(fd, fs->uuid) == 0;
 	if (!sys_statfs(fd, &sf)) {
 		fs->tmpfs = sf.f_type == TMPFS_TYPE;
-		fs->opaque_handles = !known_layout((uint64_t)sf.f_type);
+		fs->opaque_handles = !fsys_known_layout((uint64_t)sf.f_type);
 	}
 	fs->table = inotable_new();
 	probe_handles(fs, fd);
@@ -536,6 +534,6 @@ int fsys_fh(struct lam_stack *s, struct fsys *fs, int fd, const char *name, bool
 		return -EOPNOTSUPP;
 	r = sys_name_to_handle(fd, name, &h, NULL);
 	if (r < 0)
-		return r;
+		return r == -EOVERFLOW ? -EOPNOTSUPP : r; /* too long for what is stored */
 	return fh_encode(h.type, fs->uuid, h.fid, h.len, path_upper, ret);
 }

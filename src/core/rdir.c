@@ -10,22 +10,24 @@
 
 struct rdir *rdir_new(struct rdir *parent, const char *name, uint16_t layer, uint64_t ino)
 {
-	struct rdir *r = calloc(1, sizeof(*r));
+	size_t len = name ? strlen(name) + 1 : 0;
+	struct rdir *r = calloc(1, sizeof(*r) + len);
 
 	if (!r)
 		return NULL;
-	if (name) {
-		r->name = strdup(name);
-		if (!r->name) {
-			free(r);
-			return NULL;
-		}
-	}
+	if (name)
+		r->name = memcpy(r->first_name, name, len);
 	r->parent = parent ? rdir_ref(parent) : NULL;
 	r->layer = layer;
 	r->ino = ino;
 	atomic_init(&r->refs, 1);
 	return r;
+}
+
+static void name_free(struct rdir *r, char *name)
+{
+	if (name != r->first_name)
+		free(name);
 }
 
 struct rdir *rdir_ref(struct rdir *r)
@@ -40,7 +42,7 @@ void rdir_put(struct lam_stack *s, struct rdir *r)
 		struct rdir *parent = r->parent;
 
 		fdcache_drop(&s->fds, &r->fde);
-		free(r->name);
+		name_free(r, r->name);
 		free(r);
 		r = parent;
 	}
@@ -58,7 +60,7 @@ void rdir_move(struct lam_stack *s, struct rdir *r, struct rdir *parent, char *n
 	r->parent = parent;
 	r->name = name;
 	mutex_unlock(&s->rdir_lock);
-	free(old_name);
+	name_free(r, old_name);
 	rdir_put(s, old_parent);
 }
 

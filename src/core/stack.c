@@ -6,7 +6,7 @@
 #include <linux/capability.h>
 #include <sys/resource.h>
 
-#define LISTING_BYTES_DEFAULT (8u << 20)
+#define LISTING_BYTES_DEFAULT (2u << 20)
 #define LISTING_NAMES_MAX 200000u
 
 /* ---- Settings ---- */
@@ -215,11 +215,7 @@ static int take_layer(struct lam_stack *s, uint16_t i, int fd, const char *path,
 	return 0;
 }
 
-/* Whether a directory, given by device and number, is one that is looked for. */
-typedef bool (*match_fn)(void *ctx, dev_t dev, uint64_t ino);
-
-/* Go from directory FD up to the root of the system until FN matches: 1, 0 (nowhere) or -errno. */
-static int climb(int fd, match_fn fn, void *ctx)
+int dir_climb(int fd, climb_fn fn, void *ctx)
 {
 	CLEANUP_CLOSE int at = sys_dup(fd);
 	struct statx st;
@@ -266,7 +262,7 @@ static int lies_below(int fd, dev_t dev, uint64_t ino)
 {
 	struct one_dir d = { dev, ino };
 
-	return climb(fd, is_dir, &d);
+	return dir_climb(fd, is_dir, &d);
 }
 
 struct other_layer {
@@ -298,7 +294,7 @@ static int check_overlap(struct lam_stack *s, const char *path, unsigned self, u
 {
 	struct other_layer o = { .s = s, .self = self, .n_open = n_open };
 	CLEANUP_CLOSE int fd = open_layer_dir(path);
-	int r = fd < 0 ? fd : climb(fd, is_other_layer, &o);
+	int r = fd < 0 ? fd : dir_climb(fd, is_other_layer, &o);
 
 	if (r <= 0)
 		return r;
@@ -502,6 +498,7 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	for (unsigned i = 0; i < NAME_STRIPES; i++)
 		mutex_init(&s->name_locks[i], RANK_NAMES);
 	mutex_init(&s->copyup_lock, RANK_LEAF);
+	mutex_init(&s->alias_lock, RANK_LEAF);
 	mutex_init(&s->record_lock, RANK_LEAF);
 	mutex_init(&s->rdir_lock, RANK_RDIR);
 	mutex_init(&s->listings_lock, RANK_LISTINGS);

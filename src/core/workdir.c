@@ -76,8 +76,8 @@ static int first_name(void *ctx, const struct sys_dirent *de)
 	return 1;
 }
 
-/* Empty a directory of ours, however deep: subdirectories are moved up and emptied in turn. */
-static int wipe_dir(int base, const char *keep)
+/* Subdirectories are moved up and emptied in turn. */
+int work_wipe(int base, const char *keep)
 {
 	struct wipe w = { .base = base, .fd = base, .keep = keep };
 	int r = dirscan(base, wipe_name, &w);
@@ -322,13 +322,13 @@ int work_open(struct lam_stack *s, const struct lam_config *c)
 	r = check_incompat(s);
 	if (r < 0)
 		return r;
-	r = wipe_dir(s->work_fd, NULL);
+	r = work_wipe(s->work_fd, NULL);
 	if (r < 0)
 		return r;
 	s->orphan_fd = make_dir(s->own_fd, "orphans", 0700);
 	if (s->orphan_fd < 0)
 		return s->orphan_fd;
-	r = s->takeover ? tidy_orphans(s) : wipe_dir(s->orphan_fd, NULL);
+	r = s->takeover ? tidy_orphans(s) : work_wipe(s->orphan_fd, NULL);
 	if (r < 0)
 		return r;
 	s->links_fd = make_dir(s->own_fd, "links", 0700);
@@ -355,7 +355,7 @@ void work_close(struct lam_stack *s)
 	if (s->work_fd >= 0 && s->whiteout_name[0])
 		(void)sys_unlink(s->work_fd, s->whiteout_name);
 	if (s->orphan_fd >= 0)
-		(void)wipe_dir(s->orphan_fd, NULL);
+		(void)work_wipe(s->orphan_fd, NULL);
 	for (unsigned i = 0; i < ARRAY_LEN(fds); i++) {
 		if (*fds[i] >= 0)
 			sys_close(*fds[i]);

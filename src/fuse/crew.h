@@ -50,6 +50,12 @@ static inline bool crew_parked(struct crew *c, unsigned i)
 	return c->n && i >= atomic_load_explicit(&c->out, memory_order_relaxed);
 }
 
+/* Whether one thread serves all. */
+static inline bool crew_alone(struct crew *c)
+{
+	return c->n && atomic_load_explicit(&c->out, memory_order_relaxed) == 1;
+}
+
 /* One look of the watcher; true: nothing has happened for long, sleep until wake_fd. */
 bool crew_look(struct crew *c);
 /* The watcher: returns when QUIT_FD is readable. */

@@ -14,6 +14,7 @@
  *                                     ........................ [out] | body of the answer ...
  */
 #include "internal.h"
+#include "placement.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,8 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "super/super.h"
+
+#define READ_BULK 65536u /* bytes of a READ that is not for one small file */
 
 /* A descriptor of the connection: a clone of the front's, or the front's own.  A request is answered
  * where it was read, so it stays open until the last late answer too is given. */
@@ -46,6 +49,7 @@ struct dev_thread {
 	int parked; /* an epoll set for when it takes no requests, or -1 */
 	char *buf;
 	size_t buf_size, in_off, out_off;
+	struct placement placement;
 	bool eager; /* the last read after an answer found a request */
 };
 
@@ -256,6 +260,16 @@ static bool postpone(struct dev_thread *t, const struct request *rq)
 	return false;
 }
 
+/* Whether it pays to be on the CPU of who sent a request: not where several are served at once, nor where
+ * the kernel reads ahead while the client works. */
+static bool follow(const struct dev_thread *t, const struct request *rq)
+{
+	const struct fuse_read_in *in = rq->arg;
+
+	return (t->front->n_dev == 1 || crew_alone(&t->front->crew)) &&
+	       (rq->head.opcode != FUSE_READ || in->size < READ_BULK);
+}
+
 static void handle(struct dev_thread *t, size_t len)
 {
 	struct request rq = {
@@ -274,6 +288,7 @@ static void handle(struct dev_thread *t, size_t len)
 		if (rq.head.unique == 0 || rq.head.opcode == FUSE_FORGET)
 			return;
 	} else {
+		placement_note(&t->placement, rq.head.pid, follow(t, &rq));
 		r = request_serve(&rq);
 	}
 	if (r == REQUEST_LATE) {
@@ -356,6 +371,7 @@ static void *dev_main(void *arg)
 	struct fuse_front *front = t->front;
 	int r;
 
+	placement_init(&t->placement);
 	do {
 		r = step(t);
 	} while (r == 0);

@@ -164,6 +164,9 @@ int sys_write_out(int fd);
  * mount_setattr).  An O_PATH descriptor.  -EPERM and others without privilege: the caller goes
  * on with FD. */
 int sys_clone_readonly(int fd);
+/* Whether the kernel's overlayfs has directory FD in use as an upper or work directory, in any mount
+ * namespace: 1, 0 or -errno.  Surely with privilege, as far as mount tables tell without. */
+int sys_overlay_uses(int fd);
 
 /* ---- Copying whole files: copy.c ---- */
 

@@ -75,7 +75,8 @@ def whiteout_xattr(o):
 
 
 @case(lower=[[D("d")], [F("d/f", "f"), F("d/g", "g")]], upper=[D("d"), WX("d/f")],
-	diverges="xattr-whiteout-in-upper", tree=False, bytes=False)
+	diverges="xattr-whiteout-in-upper", tree=False, bytes=False,
+	leaves=("whiteout-unmarked",))
 def whiteout_xattr_in_upper(o):
 	"""The kernel hides it from lookup only; we hide it from listings and rmdir too."""
 	o.stat("d/f")
@@ -158,7 +159,8 @@ def opaque_fuseoverlayfs(o):
 		o.must(o.ls("d") == [("top", "f")], "user.fuseoverlayfs.opaque is understood")
 
 
-@case(lower=[[D("d", x={OVL + "opaque": b"n"}), F("d/top", "t")], OPQ_LOW])
+@case(lower=[[D("d", x={OVL + "opaque": b"n"}), F("d/top", "t")], OPQ_LOW],
+	leaves=("opaque-unknown",))
 def opaque_other_value(o):
 	"""Only `y` is opaque."""
 	o.ls("d")
@@ -315,7 +317,8 @@ def squashfs_as_lower(o):
 	o.find()
 
 
-@case(lower=[[]], fs=("ext4",), tree=False, bytes=False, mount=False)
+@case(lower=[[]], fs=("ext4",), tree=False, bytes=False, mount=False,
+	leaves=("origin-foreign", "origin-root", "whiteout-needless"))
 def program_as_lower(o):
 	"""A mount of the program's own as a lower of another."""
 	inner = os.path.join(o.place.extra, "inner")
@@ -365,7 +368,8 @@ def data_only_layer(o):
 
 
 @case(lower=[[F("file", mode=0o600)], [F("seen", "s")], []], lowerdir="l1:l2::l3",
-	prepare=_metacopy_lower, tree=False, bytes=False, opts=["metacopy=on"])
+	prepare=_metacopy_lower, tree=False, bytes=False, opts=["metacopy=on"],
+	leaves=("metacopy-dataless",))
 def data_only_layer_without_the_file(o):
 	"""stat works, the data is what is missing."""
 	o.always("s70000" in o.stat("file"), "stat works")

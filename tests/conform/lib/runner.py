@@ -30,6 +30,8 @@ class Case:
 	diverges  the name of the meant difference that the case asserts
 	no_upper  a stack of lowers only
 	dirty	lower layers are changed by the case itself
+	leaves	kinds of findings that `lamina check` may have afterwards: what is wrong from the
+		start, or is meant to be left so; all others are mistakes
 	"""
 
 	def __init__(self, fn, group, **kw):
@@ -47,6 +49,7 @@ class Case:
 		self.diverges = kw.pop("diverges", None)
 		self.no_upper = kw.pop("no_upper", False)
 		self.dirty = kw.pop("dirty", False)
+		self.leaves = frozenset(kw.pop("leaves", ()))
 		self.timeout = kw.pop("timeout", 60)
 		self.lowerdir = kw.pop("lowerdir", None)
 		if kw:
@@ -106,6 +109,12 @@ class Side:
 		if not c.no_upper and c.bytes:
 			self.upper = look.upper(p, look.Handles(p))
 			self.unmarked = look.missing_impure(p)
+
+	def check(self, program):
+		"""What `lamina check` has to say of what this side left, or None."""
+		kinds, said = world.check_layers(program, self.place, self.ops.layers, self.ops.opts)
+		wrong = kinds - self.case.leaves
+		return "%s in %s" % (", ".join(sorted(wrong)), said) if wrong else None
 
 	def cross(self, other):
 		"""The tree that the other side's driver shows of what this side left."""
@@ -172,6 +181,17 @@ def compare(c, k, p):
 	return None
 
 
+def check_layers(k, p):
+	"""The first thing that `lamina check` finds in what either side left, or None."""
+	if p.driver.is_kernel:
+		return None
+	for side, who in ((k, "kernel"), (p, "program")):
+		d = side.check(p.driver.program)
+		if d:
+			return "check of what the %s left: %s" % (who, short(d))
+	return None
+
+
 def cross_mount(c, k, p):
 	if not c.tree or c.diverges or not k.tree:
 		return None
@@ -210,6 +230,9 @@ def run_case(c, config, root, ident, program, verbose=False):
 			side.run()
 		step = "comparing"
 		d = compare(c, *sides)
+		if d is None:
+			step = "checking layers"
+			d = check_layers(*sides)
 		if d is None:
 			step = "cross-mounting"
 			d = cross_mount(c, *sides)

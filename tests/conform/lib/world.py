@@ -5,6 +5,7 @@ The whole suite runs in a mount namespace and a pid namespace of its own, so tha
 it: when it ends, for whatever reason, the kernel ends every server, drops every mount and frees
 every loop device.
 """
+import json
 import os
 import shutil
 import signal
@@ -233,6 +234,19 @@ def kernel_options(opts, config):
 			out.pop("nfs_export")
 	out.update(asked)
 	return [k if v is None else k + "=" + v for k, v in out.items()]
+
+
+def check_layers(program, place, layers, opts):
+	"""The kinds of findings of `lamina check`, and what it said."""
+	cmd = ["lamina", "check", "--json", "-o", ",".join(layers + list(opts))]
+	r = subprocess.run(cmd, executable=program, cwd=place.dir, stdin=subprocess.DEVNULL,
+		stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300, check=False)
+	said = (r.stdout + r.stderr).decode(errors="replace").strip()
+	if r.returncode not in (0, 4):
+		return {"exit status %d" % r.returncode}, said
+	found = json.loads(r.stdout)["findings"]
+	text = "; ".join("%s %s: %s" % (f["place"], f["path"], f["what"]) for f in found)
+	return {f["kind"] for f in found}, text
 
 
 class Driver:
