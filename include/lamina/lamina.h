@@ -198,6 +198,13 @@ int lam_orphans(struct lam_stack *stack, void (*fn)(void *ctx, uint64_t id), voi
  */
 int lam_stack_secret(struct lam_stack *stack, const char *name, void *buf, size_t size);
 
+/*
+ * A descriptor of a file in the work directory for what a front end keeps from one run to the next, made
+ * empty where there is none, for its owner's eyes only.  The caller closes it.  NAME has no slash.
+ * -EROFS: the stack has no work directory.
+ */
+int lam_stack_file(struct lam_stack *stack, const char *name, int *ret_fd);
+
 /* Counters since the stack was opened; for status output. */
 struct lam_stats {
 	uint64_t nodes, node_bytes;	  /* now */
@@ -205,6 +212,8 @@ struct lam_stats {
 	uint64_t listings, listing_bytes; /* cached merged directories now */
 	uint64_t copyups, copyup_bytes;	  /* since open */
 	uint64_t whiteouts, orphans;	  /* whiteouts made since open; orphans now */
+	uint64_t node_hits, node_misses;  /* objects asked for by id that were in memory, or not */
+	uint64_t fd_hits, fd_misses;	  /* the same of descriptors */
 };
 void lam_stack_stats(struct lam_stack *stack, struct lam_stats *ret);
 

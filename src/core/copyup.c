@@ -33,6 +33,9 @@ struct copyup {
 	char temp[32];		      /* name in the work directory; "" for O_TMPFILE */
 	uint64_t ino;		      /* of the copy */
 	uint32_t generation;	      /* ... and its filesystem's word for the number's use */
+	/* For the node, when it becomes an upper one. */
+	struct rdir *up;
+	char *index_name;
 };
 
 static bool want_xattr(void *ctx, const char *name)
@@ -111,6 +114,8 @@ static int set_nlink(struct copyup *c, int to_fd, const char *to)
 	struct fsys *fs = fsys_by_dev(c->s, statx_dev(&c->st));
 	char value[16];
 
+	if (special_key(c->key))
+		return 0;	    /* it can carry none: special_names() */
 	if (!fs || !fs->can_decode) /* the lower inode could not be found again by its handle */
 		return index_write_nlink(c->s, to_fd, to, c->st.stx_nlink, 1);
 	return ovl_set(c->s, to_fd, to, "nlink", value, nlink_encode(&d, value));
@@ -277,6 +282,8 @@ static void undo(struct copyup *c)
 		work_discard(c->s, c->temp, S_ISDIR(c->st.stx_mode));
 	if (c->fd >= 0)
 		sys_close(c->fd);
+	rdir_put(c->s, c->up);
+	free(c->index_name);
 	place_done(c->s, &c->from);
 }
 
@@ -302,45 +309,51 @@ int copyup_set_impure(struct lam_stack *s, struct node *d)
 	return r;
 }
 
-/* The node is the upper object from here on. */
-static int become_upper(struct copyup *c, struct node *parent, const char *name, uint16_t add_flags)
+/* The memory that become_upper() needs: once the copy has a name, nothing may fail. */
+static int ready_node(struct copyup *c, struct node *parent, const char *name)
 {
-	struct lam_stack *s = c->s;
 	struct node *n = c->n;
-	struct node_extra *x = NULL;
-	char *key = NULL;
-	struct rdir *up = NULL;
+	int r = 0;
 
 	if (node_is_dir(n) && parent) {
-		up = rdir_new(parent->dir->upper, name, LAYER_UPPER, c->ino);
-		if (!up)
+		rdir_put(c->s, c->up); /* of an attempt under another parent */
+		c->up = rdir_new(parent->dir->upper, name, LAYER_UPPER, c->ino);
+		if (!c->up)
 			return -ENOMEM;
-		atomic_store(&up->impure, 1);
+		atomic_store(&c->up->impure, 1);
 	}
-	if (c->key[0]) {
-		key = strdup(c->key);
-		if (!key)
+	if (c->key[0] && !c->index_name) {
+		c->index_name = strdup(c->key);
+		if (!c->index_name)
 			return -ENOMEM;
 	}
 	mutex_lock(&n->lock);
-	if (key || c->meta_only)
-		x = node_extra(n);
-	if ((key || c->meta_only) && !x) {
-		mutex_unlock(&n->lock);
-		free(key);
-		return -ENOMEM;
+	if ((c->key[0] || c->meta_only) && !node_extra(n))
+		r = -ENOMEM;
+	mutex_unlock(&n->lock);
+	return r;
+}
+
+/* The node is the upper object from here on. */
+static void become_upper(struct copyup *c, struct node *parent, const char *name,
+			 uint16_t add_flags)
+{
+	struct lam_stack *s = c->s;
+	struct node *n = c->n;
+	bool indexed = c->key[0];
+
+	mutex_lock(&n->lock);
+	if (indexed) {
+		free(n->extra->index_name);
+		n->extra->index_name = TAKE_PTR(c->index_name);
+		n->extra->nlink_adjust = 0;
 	}
-	if (key) {
-		free(x->index_name);
-		x->index_name = key;
-		x->nlink_adjust = 0;
-	}
-	if (up)
-		n->dir->upper = up;
+	if (c->up)
+		n->dir->upper = TAKE_PTR(c->up);
 	if (node_is_dir(n))
 		n->dir->never_pure = true;
 	n->real_ino = c->ino;
-	n->flags |= (uint16_t)(add_flags | (key ? NF_INDEXED : 0) |
+	n->flags |= (uint16_t)(add_flags | (indexed ? NF_INDEXED : 0) |
 			       (c->has_origin ? NF_ORIGIN : 0));
 	if (!c->meta_only)
 		n->flags &= (uint16_t)~NF_METACOPY;
@@ -351,10 +364,11 @@ static int become_upper(struct copyup *c, struct node *parent, const char *name,
 	if (S_ISREG(c->st.stx_mode) && !c->meta_only && !(n->flags & NF_PROTATTR))
 		fdcache_put(&s->fds, fdcache_add(&s->fds, &n->fde, TAKE_FD(c->fd), true));
 	uppermap_note(s, n, c->ino, c->generation);
+	if (n->flags & NF_BY_NAME && !node_is_dir(n))
+		alias_note(s, n, c->ino);
 	if (parent)
 		dirlist_note_upper(s, parent, name, node_mode_type(n), false);
 	atomic_fetch_add(&s->stat_copyups, 1);
-	return 0;
 }
 
 static int publish_orphan(struct copyup *c)
@@ -363,12 +377,25 @@ static int publish_orphan(struct copyup *c)
 	int r;
 
 	work_orphan_name(c->n->id, orphan);
-	r = install(c, c->s->orphan_fd, orphan);
+	c->key[0] = '\0';
+	r = ready_node(c, NULL, NULL);
+	if (r == 0)
+		r = install(c, c->s->orphan_fd, orphan);
 	if (r < 0)
 		return r;
-	c->key[0] = '\0';
 	atomic_fetch_add(&c->s->stat_orphans, 1);
-	return become_upper(c, NULL, NULL, NF_ORPHAN);
+	become_upper(c, NULL, NULL, NF_ORPHAN);
+	return 0;
+}
+
+/* What goes with an entry in our own index: the count is of one link, the entry's. */
+static int special_names(const struct copyup *c)
+{
+	struct nlink_diff d = { .diff = (int32_t)c->st.stx_nlink - 1 };
+	char value[16];
+
+	(void)nlink_encode(&d, value);
+	return special_prepare(c->s, c->key, c->ino, value);
 }
 
 /* An indexed copy gets its entry in the index first and is linked from there, so that a crash between leaves
@@ -379,20 +406,23 @@ static int publish_indexed(struct copyup *c, int dirfd, const char *name)
 {
 	struct lam_stack *s = c->s;
 	bool name_first = c->lower_nlink == 1 && !(c->n->flags & NF_NAME_GONE);
-	int r = name_first ? install(c, dirfd, name) : install(c, s->index_fd, c->key);
+	int index_fd = index_dir(s, c->key);
+	int r = special_key(c->key) ? special_names(c) : 0;
 
+	if (r == 0)
+		r = name_first ? install(c, dirfd, name) : install(c, index_fd, c->key);
 	if (r < 0 || c->n->flags & NF_NAME_GONE)
 		return r;
-	r = name_first ? sys_link(dirfd, name, s->index_fd, c->key)
-		       : sys_link(s->index_fd, c->key, dirfd, name);
+	r = name_first ? sys_link(dirfd, name, index_fd, c->key)
+		       : sys_link(index_fd, c->key, dirfd, name);
 	if (r < 0)
 		goto undo_install;
-	r = index_write_nlink(s, s->index_fd, c->key, c->st.stx_nlink, 2);
+	r = index_write_nlink(s, index_fd, c->key, c->st.stx_nlink, 2);
 	if (r == 0)
 		return 0;
-	(void)(name_first ? sys_unlink(s->index_fd, c->key) : sys_unlink(dirfd, name));
+	(void)(name_first ? sys_unlink(index_fd, c->key) : sys_unlink(dirfd, name));
 undo_install:
-	(void)(name_first ? sys_unlink(dirfd, name) : sys_unlink(s->index_fd, c->key));
+	(void)(name_first ? sys_unlink(dirfd, name) : sys_unlink(index_fd, c->key));
 	return r;
 }
 
@@ -452,9 +482,11 @@ static int publish_locked(struct copyup *c, struct node *parent, const char *nam
 	int r = follow_names(c);
 
 	if (r == 0)
+		r = ready_node(c, parent, name);
+	if (r == 0)
 		r = publish_names(c, parent, name);
 	if (r == 0)
-		r = become_upper(c, parent, name, 0);
+		become_upper(c, parent, name, 0);
 	names_note(c->s);
 	names_unlock(&names);
 	return r;
@@ -502,9 +534,11 @@ static int prepare_origin(struct copyup *c)
 	struct lam_stack *s = c->s;
 	struct fsys *fs = fsys_by_dev(s, statx_dev(&c->st));
 	bool dir = S_ISDIR(c->st.stx_mode);
-	/* An entry carries attributes, which a symlink or a device cannot with the user prefix. */
+	/* An entry carries attributes, which a symlink or a device cannot with the user prefix: then it is in
+	 * our own index, if it needs one. */
 	bool indexed = s->index_fd >= 0 && !dir && (c->st.stx_nlink > 1 || s->nfs_export) &&
-		       (!s->userxattr || S_ISREG(c->st.stx_mode));
+		       (!s->userxattr || S_ISREG(c->st.stx_mode) ||
+			(c->st.stx_nlink > 1 && special_applies(s, c->st.stx_mode)));
 	int r;
 
 	if (!dir && c->st.stx_nlink > 1 && !indexed)
@@ -518,11 +552,10 @@ static int prepare_origin(struct copyup *c)
 	r = fsys_fh(s, fs, c->from.dirfd, c->from.name, false, &c->origin);
 	if (r < 0) {
 		c->origin.len = 0;
-		return 0;
+		/* Any other failure would cost the object its identity. */
+		return r == -EOPNOTSUPP ? 0 : r;
 	}
-	if (indexed)
-		index_name_encode(&c->origin, c->key);
-	if (indexed && strlen(c->key) > LAM_NAME_MAX)
+	if (indexed && index_key_of(s, &c->origin, c->st.stx_mode, c->key) < 0)
 		c->key[0] = '\0';
 	return 0;
 }
@@ -808,10 +841,10 @@ int copyup_name_locked(struct lam_stack *s, struct node *d, const char *name, st
 	if (r == 0)
 		r = index_write_nlink_lower(s, n, key, visible);
 	if (r == 0)
-		r = sys_link(s->index_fd, key, e->fd, name);
+		r = sys_link(index_dir(s, key), key, e->fd, name);
 	names_note(s);
 	if (r == 0)
-		r = index_write_nlink(s, s->index_fd, key, visible, st.stx_nlink + 1);
+		r = index_write_nlink(s, index_dir(s, key), key, visible, st.stx_nlink + 1);
 	if (r == 0)
 		dirlist_note_upper(s, d, name, node_mode_type(n), false);
 out:

@@ -78,6 +78,7 @@ struct fdcache {
 	struct mutex lock;  /* RANK_FDCACHE: everything here and every owner pointer */
 	struct fdlist list; /* most recently used first */
 	unsigned count, limit;
+	uint64_t hits, misses; /* of fdcache_get() */
 };
 
 void fdcache_init(struct fdcache *c, unsigned limit);
@@ -212,6 +213,8 @@ struct node_extra {
 	int32_t nlink_adjust;	   /* lower hard link with names removed: to add to st_nlink */
 };
 
+enum { ALIAS_BUCKETS = 256 };
+
 #define NF_INDEXED 0x0001u     /* the upper inode has an index entry */
 #define NF_METACOPY 0x0002u    /* the upper or lower inode has no data of its own */
 #define NF_COPYING 0x0004u     /* a copy-up is under way; copyup_lock */
@@ -249,6 +252,7 @@ struct node_shard {
 	struct mutex lock; /* RANK_TABLE */
 	struct node **buckets;
 	uint32_t mask, count;
+	uint64_t hits, misses; /* of node_find() */
 };
 
 /* ---- The stack ---- */
@@ -275,7 +279,7 @@ struct lam_stack {
 	bool redirect_follow, redirect_on, index, nfs_export, metacopy, metacopy_read, xino_on;
 	bool read_dot_wh, write_dot_wh, watch_lower;
 	bool no_acl, no_xattr, static_nlink;
-	bool takeover; /* clients of an earlier process go on */
+	bool takeover;		       /* clients of an earlier process go on */
 	_Atomic unsigned left_orphans; /* of those that it left, at most so many are still there */
 	enum lam_fsync fsync;
 	bool ino32;
@@ -298,9 +302,12 @@ struct lam_stack {
 	int orphan_fd;		 /* workdir/lamina/orphans */
 	int links_fd;		 /* workdir/lamina/links */
 	int origins_fd;		 /* workdir/lamina/origins */
+	int special_fd;		 /* workdir/lamina/index, or -1 */
 	int lock_fd;		 /* held lock on workdir/lamina/lock */
 	_Atomic bool links_used; /* links_fd may have entries */
 
+	struct mutex alias_lock; /* RANK_LEAF: aliases */
+	struct alias *aliases[ALIAS_BUCKETS];
 	struct mutex record_lock;    /* RANK_LEAF: replacing and removing in origins_fd */
 	struct numset records_fresh; /* inodes with a record made since the start; record_lock */
 	_Atomic bool records_used;   /* origins_fd may have entries */
@@ -338,10 +345,10 @@ struct lam_stack {
 	struct uppermap *uppermap; /* made on the first cold need; origins_lock */
 	struct mutex origins_lock; /* RANK_MAP */
 	struct cond dirs_cond;
-	unsigned dirs_busy;    /* of upper's directories, how many are being looked up; origins_lock */
+	unsigned dirs_busy; /* of upper's directories, how many are being looked up; origins_lock */
 	unsigned dirs_waiting; /* how many of these by threads that wait for others; origins_lock */
-	bool inside_known;	   /* the numbers in lower layers are gathered; origins_lock */
-	int64_t inside_since;	   /* ... at this time, in seconds */
+	bool inside_known;     /* the numbers in lower layers are gathered; origins_lock */
+	int64_t inside_since;  /* ... at this time, in seconds */
 
 	_Atomic uint64_t stat_copyups, stat_copyup_bytes, stat_whiteouts, stat_orphans;
 	_Atomic uint64_t forgotten; /* nodes freed since memory was last given back */
@@ -366,6 +373,8 @@ void node_retire(struct lam_stack *s, struct node *n);
 struct node_extra *node_extra(struct node *n); /* made on demand; NULL: no memory */
 /* Remember where it was seen.  Takes n->lock. -ENOMEM */
 int node_set_location(struct lam_stack *s, struct node *n, struct node *parent, const char *name);
+/* The same with a NAME that is allocated, and the node's from here on: it cannot fail. */
+void node_take_location(struct lam_stack *s, struct node *n, struct node *parent, char *name);
 static inline uint32_t node_mode_type(const struct node *n)
 {
 	return (uint32_t)n->type << 12;
@@ -553,6 +562,10 @@ void window_note_added(struct lam_stack *s, struct dir *dir, const char *name);
 
 /* attr.c */
 void attr_from_statx(struct lam_stack *s, const struct statx *st, struct lam_attr *ret);
+/* alias.c */
+void alias_note(struct lam_stack *s, const struct node *n, uint64_t ino);
+uint64_t alias_of(struct lam_stack *s, uint64_t upper_id);
+void alias_forget(struct lam_stack *s, const struct node *n);
 /* What st_ino shows. */
 uint64_t attr_ino(struct lam_stack *s, struct node *n);
 int attr_of_node(struct lam_stack *s, struct node *n, const struct statx *st, struct lam_attr *ret);
@@ -575,7 +588,8 @@ int copyup_keep_data(struct lam_stack *s, struct node *n);
 /* index.c */
 int index_open(struct lam_stack *s);
 bool index_check_orphan(struct lam_stack *s, const char *key, const struct statx *st);
-int index_key(struct lam_stack *s, struct fsys *fs, int fd, const char *name,
+/* The name of the entry of NAME in FD, which has this type. */
+int index_key(struct lam_stack *s, struct fsys *fs, int fd, const char *name, uint32_t type,
 	      char out[INDEX_NAME_MAX + 1]);
 /* Whether an entry is there: 1, 0 or -errno; its status in ST. */
 int index_stat(struct lam_stack *s, const char *name, struct statx *st);
@@ -610,6 +624,23 @@ void record_peek(struct lam_stack *s, const struct node *n, char text[ORIGIN_REC
 void record_drop(struct lam_stack *s, uint64_t ino, const char *text);
 /* Drop the records of numbers that are not in upper. */
 void record_sweep(struct lam_stack *s, bool (*in_upper)(void *ctx, uint64_t ino), void *ctx);
+
+/* special.c */
+int special_open(struct lam_stack *s);
+bool special_applies(const struct lam_stack *s, uint32_t type);
+bool special_key(const char *key);
+/* The directory that an entry of this name is in. */
+int index_dir(const struct lam_stack *s, const char *key);
+/* The name of the entry of what has this handle and type; -EOPNOTSUPP: too long. */
+int index_key_of(const struct lam_stack *s, const struct fh *fh, uint32_t type,
+		 char out[INDEX_NAME_MAX + 1]);
+/* What stands beside an entry, before it is there; its count; and after it is gone. */
+int special_prepare(struct lam_stack *s, const char *key, uint64_t ino, const char *nlink);
+int special_write_nlink(struct lam_stack *s, const char *key, const char *nlink);
+ssize_t special_read_nlink(struct lam_stack *s, const char *key, char *value, size_t size);
+void special_forget(struct lam_stack *s, const char *key, uint64_t ino);
+/* The entry of an upper inode, if it has one. */
+bool special_find(struct lam_stack *s, const struct statx *st, char key[INDEX_NAME_MAX + 1]);
 
 /* workdir.c */
 /* Empty a directory of ours, however deep, but for the name KEEP (may be NULL). */

@@ -18,8 +18,10 @@
 #include "compat.h"
 #include "crew.h"
 #include "front.h"
+#include "helper.h"
 #include "holds.h"
 #include "late.h"
+#include "latency.h"
 #include "names.h"
 #include "passthrough.h"
 #include "walk.h"
@@ -35,6 +37,7 @@ struct slot {
 	/* Counters: written by the owner alone. */
 	_Atomic uint64_t requests[FUSE_FRONT_OPS];
 	_Atomic uint64_t errors, malformed, interrupted;
+	struct latencies *latencies; /* the owner's */
 } __attribute__((aligned(64)));
 
 /* Settings of the mount, as agreed upon. */
@@ -70,10 +73,11 @@ struct fuse_front {
 	bool detached;	      /* the mount was taken away; only serve and close look */
 	atomic_int failure;   /* what ended serving, if it was an error */
 
-	char *mountpoint; /* absolute; NULL: handed over mounted */
-	bool by_helper;	  /* mounted through fusermount3 */
-	uint32_t owner;	  /* the user who mounted */
-	bool root_only;	  /* of others than the owner only root may enter */
+	char *mountpoint;		   /* absolute; NULL: handed over mounted */
+	bool by_helper;			   /* mounted through fusermount3 */
+	struct helper_unmounter unmounter; /* of such a mount */
+	uint32_t owner;			   /* the user who mounted */
+	bool root_only;			   /* of others than the owner only root may enter */
 	bool opens_answered, no_acl, no_xattr, writeback;
 	bool read_only;			 /* nothing can be written, ever */
 	bool want_passthrough;		 /* ask the kernel for it */
@@ -85,10 +89,13 @@ struct fuse_front {
 
 	bool uring; /* requests come over io_uring */
 	bool uring_or_fail;
-	unsigned n_dev;	    /* threads on /dev/fuse */
-	struct crew crew;   /* which of them take requests */
-	unsigned n_queues;  /* io_uring queues, one thread each */
-	struct slot *slots; /* n_slots of them: dev, queues, late threads */
+	unsigned n_dev;		     /* threads on /dev/fuse */
+	struct crew crew;	     /* which of them take requests */
+	unsigned n_queues;	     /* io_uring queues, one thread each */
+	struct slot *slots;	     /* n_slots of them: dev, queues, late threads */
+	struct latencies *latencies; /* of each slot */
+	const char *no_uring;	     /* why it is not used; NULL: it is */
+	int passthrough_error;	     /* why it is not used, though wished for */
 	unsigned n_slots;
 	atomic_uint running;
 	_Atomic uint64_t notifications;

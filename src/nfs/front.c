@@ -24,7 +24,9 @@
 #define CONNECTIONS_MAX 65536u
 #define DEFAULT_IDLE 900u
 #define DEFAULT_STALL 30u
+#define DRC_ENTRIES 4096u
 #define KEY_NAME "nfs-key"
+#define REPLIES_NAME "nfs-replies"
 
 static const char *const default_rules[] = { "127.0.0.0/8", "::1" };
 
@@ -193,7 +195,7 @@ static uint64_t share(struct nfs_front *front, const struct super_link *link, ui
 static int set_up(struct nfs_front *front, const struct nfs_front_config *config)
 {
 	uint64_t verf;
-	int r = take_rules(front, config);
+	int fd, r = take_rules(front, config);
 
 	if (r == 0)
 		r = take_export_path(front, config->export_path);
@@ -208,7 +210,11 @@ static int set_up(struct nfs_front *front, const struct nfs_front_config *config
 	verf = share(front, config->link, verf);
 	atomic_store(&front->write_verf, verf);
 	derive(front);
-	front->drc = drc_new(STATE_REPLIES, config->link ? config->link->state->mem : NULL);
+	/* Without a work directory nothing can be changed, so there is nothing to keep. */
+	r = lam_stack_file(front->stack, REPLIES_NAME, &fd);
+	if (r < 0 && r != -EROFS)
+		log_warning("nfs: answers are not kept for the next start: %s", log_errno(r));
+	front->drc = drc_new(DRC_ENTRIES, r < 0 ? -1 : fd);
 	if (!front->drc)
 		return -ENOMEM;
 	return make_transport(front, config);

@@ -46,8 +46,8 @@ bool change_begin(struct nfs_call *call, uint64_t id)
 		if (its_id == id)
 			return false;
 	}
-	/* Some workers are left for those who only read. */
-	if (n_long + 2 > front->n_workers)
+	/* Two workers are left for those who only read. */
+	if (n_long + 2 >= front->n_workers)
 		return false;
 	atomic_store(&front->running[call->worker].since_ms, now);
 	atomic_store(&front->running[call->worker].id, id);
@@ -202,6 +202,9 @@ void proc_setattr(struct nfs_call *call, void *args, void *res)
 		    (uint32_t)w.obj.attr.ctime.tv_nsec != guard->nseconds)
 			out->status = NFS3ERR_NOT_SYNC;
 	}
+	/* Done, it would not match: who asks again shall not be told so. */
+	if (out->status == NFS3_OK && in->guard.check)
+		drc_note(call->front->drc, call->entry, w.obj.id);
 	if (out->status == NFS3_OK && !change_begin(call, w.obj.id))
 		out->status = NFS3ERR_JUKEBOX;
 	else if (out->status == NFS3_OK) {

@@ -215,6 +215,8 @@ struct message {
 	size_t len;
 	uint8_t *out_buf;
 	struct file_part *file;
+	struct drc_entry *entry;
+	bool again;
 	XDR in, out;
 	uint32_t xid;
 	call_head head;
@@ -245,8 +247,7 @@ static bool take_args(struct message *m, const struct procedure *p, struct nfs_c
 }
 
 /* Decode, do, encode.  The reply is in m->out. */
-static void run(struct message *m, const struct procedure *p, const struct nfs_cred *cred,
-		bool again)
+static void run(struct message *m, const struct procedure *p, const struct nfs_cred *cred)
 {
 	struct nfs_call call = {
 		.front = m->front,
@@ -258,8 +259,9 @@ static void run(struct message *m, const struct procedure *p, const struct nfs_c
 		.proc = m->head.proc,
 		.out = &m->out,
 		.file = { .fd = -1 },
+		.entry = m->entry,
+		.again = m->again,
 		.out_buf = m->out_buf,
-		.again = again,
 	};
 	union nfs_args args;
 	union nfs_results res;
@@ -288,26 +290,25 @@ static ssize_t run_once(struct message *m, const struct procedure *p, const stru
 		.len = (uint32_t)m->len,
 		.hash = hash_bytes(m->msg, m->len < HASHED_MAX ? m->len : HASHED_MAX),
 	};
-	struct drc_entry *entry = NULL;
-	enum drc_found found;
 	size_t len;
 
 	memcpy(key.addr, m->peer->addr, sizeof(key.addr));
-	found = drc_begin(m->front->drc, &key, &entry, m->out_buf, &len);
-	switch (found) {
+	switch (drc_begin(m->front->drc, &key, &m->entry, m->out_buf, &len)) {
 	case DRC_REPLAY:
 		atomic_fetch_add(&m->front->replays, 1);
 		return (ssize_t)len;
 	case DRC_BUSY:
 		return 0;
-	case DRC_NEW:
 	case DRC_AGAIN:
+		m->again = true;
+		break;
+	case DRC_NEW:
 		break;
 	}
-	run(m, p, cred, found == DRC_AGAIN);
+	run(m, p, cred);
 	len = xdr_getpos(&m->out);
 	CHECK(len <= DRC_ANSWER_MAX);
-	drc_done(m->front->drc, entry, m->out_buf, len);
+	drc_done(m->front->drc, m->entry, m->out_buf, len);
 	return (ssize_t)len;
 }
 
@@ -365,7 +366,7 @@ static ssize_t dispatch(struct message *m)
 	count(m->front, &m->head);
 	if (p->cached)
 		return run_once(m, p, &cred);
-	run(m, p, &cred, false);
+	run(m, p, &cred);
 	return (ssize_t)xdr_getpos(&m->out);
 }
 

@@ -666,10 +666,12 @@ int super_run(const struct super_config *config, struct super_link *link)
 
 	if (r < 0)
 		return r;
-	if (config->adopted)
+	if (config->adopted) {
 		adopt(&s);
-	else
+		reap(&s); /* who ended before there was a signalfd; the signal may have been discarded */
+	} else {
 		r = start_worker(&s, link);
+	}
 	while (r == 0 && !s.over) {
 		step(&s);
 		if (!s.over && s.restart_at_ms && s.restart_at_ms <= now_ms())

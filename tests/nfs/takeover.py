@@ -93,7 +93,7 @@ def killed():
         while not killer.done:
             one_round(c, root, i)
             i += 1
-        assert c.repeated >= KILLS / 4, (c.repeated, KILLS)
+        assert c.repeated, "no request met a server that ended"
         same(c.read(keep).data, b"old")
         same(sorted(e.name for e in c.list(root)), [b".", b"..", b"keep"])
         c.close()

@@ -60,7 +60,11 @@ for round in 1 2 3; do
 	check "$round: upgrade" is "$RC" 0
 done
 exec 9>&-
-check "no orphan stays" await is "$(ls "$D/w/lamina/orphans")" ""
+no_orphans()
+{
+	[ -z "$(ls "$D/w/lamina/orphans")" ]
+}
+check "no orphan stays" await no_orphans
 cd /
 exec 5>&- 6>&- 7>&- 8>&-
 run "$LAMINA" umount "$D/m"
