@@ -257,7 +257,10 @@ static const char *const allowed[] = {
 	"getegid",
 	"getegid32",
 	"prctl",
-	/* Clients by NFS, the log, the supervisor. */
+	/* Clients by NFS, the log, the supervisor, `lamina status` (whose name an earlier server may
+	 * have had at first). */
+	"bind",
+	"listen",
 	"accept",
 	"accept4",
 	"recv",

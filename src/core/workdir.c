@@ -400,7 +400,7 @@ int work_open(struct lam_stack *s, const struct lam_config *c)
 
 void work_close(struct lam_stack *s)
 {
-	int *fds[] = { &s->orphan_fd, &s->links_fd, &s->origins_fd, &s->index_fd,
+	int *fds[] = { &s->orphan_fd, &s->links_fd, &s->origins_fd, &s->special_fd, &s->index_fd,
 		       &s->work_fd,   &s->lock_fd,  &s->own_fd,	    &s->base_fd };
 
 	numset_clear(&s->records_fresh);
