@@ -330,6 +330,9 @@ static void copy_up_refused(struct run *run, const struct op *op)
 	const uid_t u = (uid_t)-1;
 	const gid_t g = (gid_t)-1;
 
+	if (run->script->cfg.userxattr && run->script->cfg.index)
+		return; /* the kernel cannot copy all of them up */
+
 	for (unsigned i = 0; i < 2; i++) {
 		const struct side *s = &run->side[i ? kernel : !kernel];
 		int r = op->code == OP_FSETXATTR ? fchown(op_fd(s, op->fd), u, g)

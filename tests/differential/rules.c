@@ -17,7 +17,7 @@ static bool nlink_of_directories(const struct difference *d)
 	uint64_t mode = rec_value(d->lr, d->where, TAG_MODE, 0);
 
 	return d->tag == TAG_NLINK && S_ISDIR(mode) &&
-	       (d->k == 1 || (d->l == 1 && d->run->script->cfg.index));
+	       (d->k == 1 || d->l == 0 || (d->l == 1 && d->run->script->cfg.index));
 }
 
 static bool block_sizes(const struct difference *d)
@@ -314,9 +314,7 @@ static bool whiteout_not_merged(const struct difference *d)
 		d->run->sh->over = true;
 		return true;
 	}
-	/* in a directory that may not be searched it is only known to be a device */
-	return d->tag == TAG_NAME && !d->has_l && d->where != W_UPPER &&
-	       (d->k & PHANTOM || (d->op && d->k == 2 /* DT_CHR */));
+	return d->tag == TAG_NAME && !d->has_l && d->where != W_UPPER && d->k & PHANTOM;
 }
 
 static bool refused_setxattr(const struct difference *d)
@@ -471,6 +469,15 @@ static bool flags_refused_in_part(const struct difference *d)
 	return true;
 }
 
+/* An owner of (-1, -1) on somebody else's file with set-id bits: FUSE does not say that it is one. */
+static bool owner_of_nobody(const struct difference *d)
+{
+	return d->op && (d->op->code == OP_CHOWN || d->op->code == OP_FCHOWN) &&
+	       (uint32_t)d->op->b == UINT32_MAX && (uint32_t)d->op->c == UINT32_MAX &&
+	       (d->tag == TAG_RET || d->tag == TAG_ERRNO || d->tag == TAG_CTIME_MOVED) &&
+	       d->op->actor != 0;
+}
+
 /* Handled by actor.c. */
 static bool immutable_at_once(const struct difference *d)
 {
@@ -527,6 +534,7 @@ static const struct rule {
 	{ "long-redirect", long_redirect },
 	{ "set-group-id", set_group_id },
 	{ "names-of-index", names_of_index },
+	{ "owner-of-nobody", owner_of_nobody },
 	{ "ctime-of-unlinked", ctime_of_unlinked },
 	{ "flags-refused-in-part", flags_refused_in_part },
 	{ "impure-marks", impure_marks },
