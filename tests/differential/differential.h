@@ -272,24 +272,21 @@ extern const struct op_info layer_table[];
 	X(truncate, TRUNCATE)                                                                      \
 	X(ftruncate, FTRUNCATE)                                                                    \
 	X(fallocate, FALLOCATE)                                                                    \
-	X(copy_file_range, COPY_RANGE) X(sendfile, SENDFILE) X(splice, SPLICE) X(fsync, FSYNC) X(  \
-		fdatasync,                                                                         \
-		FDATASYNC) X(syncfs, SYNCFS) X(fadvise, FADVISE) X(mmap, MMAP) X(mread,            \
-										 MREAD) X(mwrite,  \
-											  MWRITE)  \
-		X(msync, MSYNC) X(munmap, MUNMAP) X(link, LINK) X(linkfd, LINKFD) X(               \
-			symlink,                                                                   \
-			SYMLINK) X(readlink,                                                       \
-				   READLINK) X(mknod, MKNOD) X(mkdir,                              \
-							       MKDIR) X(unlink,                    \
-									UNLINK) X(rmdir,           \
-										  RMDIR) X(rename, \
-											   RENAME) \
-			X(chmod, CHMOD) X(fchmod, FCHMOD) X(chown, CHOWN) X(fchown, FCHOWN) X(     \
-				utimens,                                                           \
-				UTIMENS) X(futimens,                                               \
-					   FUTIMENS) X(setxattr,                                   \
-						       SETXATTR) X(fsetxattr, FSETXATTR)           \
+	X(copy_file_range, COPY_RANGE)                                                             \
+	X(sendfile, SENDFILE) X(splice, SPLICE) X(fsync, FSYNC) X(fdatasync, FDATASYNC) X(         \
+		syncfs, SYNCFS) X(fadvise,                                                         \
+				  FADVISE) X(mmap, MMAP) X(mread, MREAD) X(mwrite,                 \
+									   MWRITE) X(msync, MSYNC) \
+		X(munmap, MUNMAP) X(link, LINK) X(linkfd, LINKFD) X(symlink, SYMLINK) X(           \
+			readlink, READLINK) X(mknod, MKNOD) X(mkdir, MKDIR) X(unlink, UNLINK)      \
+			X(rmdir, RMDIR) X(rename, RENAME) X(chmod, CHMOD) X(fchmod, FCHMOD) X(     \
+				chown,                                                             \
+				CHOWN) X(fchown,                                                   \
+					 FCHOWN) X(utimens,                                        \
+						   UTIMENS) X(futimens,                            \
+							      FUTIMENS) X(setxattr,                \
+									  SETXATTR) X(fsetxattr,   \
+										      FSETXATTR)   \
 				X(getxattr, GETXATTR) X(fgetxattr, FGETXATTR) X(                   \
 					listxattr,                                                 \
 					LISTXATTR) X(flistxattr, FLISTXATTR) X(removexattr,        \
