@@ -623,7 +623,9 @@ int lam_rename(struct lam_stack *s, const struct lam_call *call, uint64_t parent
 	m.b.d = b.n;
 	perm_thread_init();
 	for (unsigned tries = 0; tries < 16; tries++) {
-		r = flags & LAM_RENAME_EXCHANGE ? copy_side(&m, &m.b, true) : 0;
+		r = attr_check_change(s, b.n, true);
+		if (r == 0 && flags & LAM_RENAME_EXCHANGE)
+			r = copy_side(&m, &m.b, true);
 		if (r == 0)
 			r = copy_side(&m, &m.a, false);
 		if (r == 0 && flags & LAM_RENAME_EXCHANGE)

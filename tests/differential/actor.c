@@ -102,13 +102,8 @@ static void close_slot(struct run *run, int slot)
 
 static void unmap_slot(struct run *run, int slot)
 {
-	for (int i = 0; i < 2; i++) {
-		struct side *s = &run->side[i];
-
-		if (s->map[slot])
-			munmap(s->map[slot], s->map_len[slot]);
-		s->map[slot] = NULL;
-	}
+	for (int i = 0; i < 2; i++)
+		op_unmap(&run->side[i], slot);
 }
 
 static void let_go(struct run *run)
@@ -223,7 +218,16 @@ static bool fuse_cannot(struct run *run, const struct op *op, const struct rec *
 	return true;
 }
 
-/* OTHER is the record of Lamina's side when this is the kernel's, which comes second. */
+/* The kernel's overlayfs does not copy ranges between files of two filesystems. */
+static bool kernel_cannot(struct run *run, const struct op *op, const struct rec *kernel)
+{
+	if (op->code != OP_COPY_RANGE || kernel->f[1].value != EXDEV)
+		return false;
+	rule_fired(run, "copy-between-layers");
+	return true;
+}
+
+/* OTHER is the record of Lamina's side when this is the kernel's, which mostly comes second. */
 static void do_side(struct run *run, struct side *s, const struct op *op, struct rec *r,
 		    const struct rec *other)
 {
@@ -234,7 +238,7 @@ static void do_side(struct run *run, struct side *s, const struct op *op, struct
 	rec_put(r, W_CALL, TAG_RET, 0);
 	rec_put(r, W_CALL, TAG_ERRNO, 0);
 	errno = 0;
-	if (other && fuse_cannot(run, op, other))
+	if (other && (s->kernel ? fuse_cannot(run, op, other) : kernel_cannot(run, op, other)))
 		n = -(long)other->f[1].value;
 	else
 		n = info->call(run, s, op, r);
@@ -365,7 +369,8 @@ static void set_right(struct run *run, const struct op *op)
 		if (run->fd_times)
 			(void)futimens(op_fd(s, slot), ts);
 		if (run->path_times)
-			(void)utimensat(op_dir(s, op->at), op->path.p, ts, AT_SYMLINK_NOFOLLOW);
+			(void)utimensat(op_dir(s, op->at), op->path.p, ts,
+					op->code == OP_TRUNCATE ? 0 : AT_SYMLINK_NOFOLLOW);
 		if (run->parent_times[0])
 			set_parent_times(op_dir(s, op->at), &op->path);
 		if (run->parent_times[1])
@@ -390,8 +395,19 @@ static bool do_step(struct run *run, const struct op *op)
 	struct shared *sh = run->sh;
 	unsigned kernel = sh->kernel[0] ? 0 : 1;
 
-	do_side(run, &run->side[!kernel], op, run->rec[!kernel], NULL);
-	do_side(run, &run->side[kernel], op, run->rec[kernel], run->rec[!kernel]);
+	if (run->guarded != sh->guarded) {
+		for (int i = 0; i < MAPS; i++)
+			unmap_slot(run, i);
+		run->guarded = sh->guarded;
+	}
+	/* the one that can do less comes first, so that the other can leave it, too */
+	if (op->code == OP_COPY_RANGE && run->place->program) {
+		do_side(run, &run->side[kernel], op, run->rec[kernel], NULL);
+		do_side(run, &run->side[!kernel], op, run->rec[!kernel], run->rec[kernel]);
+	} else {
+		do_side(run, &run->side[!kernel], op, run->rec[!kernel], NULL);
+		do_side(run, &run->side[kernel], op, run->rec[kernel], run->rec[!kernel]);
+	}
 	note_opened(run, op, &run->side[kernel]);
 	note_slot(run, op);
 	if (!compare_records(run, op, NULL))
@@ -402,14 +418,29 @@ static bool do_step(struct run *run, const struct op *op)
 	for (int i = 0; i < MAPS; i++)
 		if (!run->side[0].map[i] != !run->side[1].map[i])
 			unmap_slot(run, i);
-	set_right(run, op);
 	if (op->code == OP_OPEN && run->rec[0]->f[0].value != run->rec[1]->f[0].value)
 		close_slot(run, op->fd % SLOTS);
 	if (op->code == OP_RENAME && run->rec[0]->f[1].value)
 		sh->refused_renames++;
+	/* through a symlink nobody has looked at what was truncated */
+	if (op->code == OP_TRUNCATE && !run->rec[0]->f[1].value &&
+	    S_ISLNK(rec_value(run->rec[0], W_TARGET, TAG_MODE, 0)))
+		run->path_times = true;
+	if (op->code == OP_SETFLAGS && run->rec[kernel]->f[1].value == EOPNOTSUPP &&
+	    run->place->program) {
+		/* the kernel has done a part of it by then */
+		rule_fired(run, "flags-refused-in-part");
+		sh->over = true;
+	}
+	/* what a mapping would write to it from now on is refused by one alone */
+	if (op->code == OP_SETFLAGS && !run->rec[0]->f[1].value && op->a & 0x30)
+		__atomic_add_fetch(&sh->guarded, 1, __ATOMIC_SEQ_CST);
+	if (op->code == OP_MMAP && rec_value(run->rec[kernel], W_FD, TAG_ATTRS, 0))
+		unmap_slot(run, op->fd2 % MAPS);
 	if (op->code == OP_LSEEK && run->rec[0]->f[0].value != run->rec[1]->f[0].value)
 		for (int i = 0; i < 2; i++)
 			(void)lseek(op_fd(&run->side[i], op->fd), 0, SEEK_SET);
+	set_right(run, op);
 	return true;
 }
 

@@ -158,6 +158,7 @@ struct side {
 	int fd[SLOTS];
 	void *map[MAPS];
 	size_t map_len[MAPS];
+	int map_fd[MAPS]; /* O_PATH, to ask for the size; only while it is mapped */
 	struct {
 		int type;
 		unsigned len;
@@ -180,8 +181,9 @@ struct shared {
 	uint32_t next, last;
 	bool closing; /* the turn is for letting go of everything */
 	bool failed;
-	bool swapped; /* each has mounted what the other left */
-	bool over;    /* a difference that is meant cannot be set right: the run ends without one */
+	uint32_t guarded; /* how often something was made immutable or append-only */
+	bool swapped;	  /* each has mounted what the other left */
+	bool over; /* a difference that is meant cannot be set right: the run ends without one */
 	unsigned mounted; /* number of the mount, so that actors open the roots again */
 	bool kernel[2];	  /* who serves which side */
 	char what[TEXT_MAX];
@@ -214,6 +216,7 @@ struct run {
 	/* an actor's own */
 	unsigned actor;
 	struct slot slot[SLOTS];
+	uint32_t guarded;
 	int map_flags[MAPS];
 	uint64_t map_ino[MAPS]; /* the kernel's number of what is mapped */
 	/* differences that are meant, and set right after the step */
@@ -265,29 +268,30 @@ extern const struct op_info layer_table[];
 	X(pwrite, PWRITE)                                                                            \
 	X(readv, READV)                                                                              \
 	X(writev, WRITEV)                                                                            \
-	X(lseek, LSEEK) X(truncate, TRUNCATE) X(ftruncate, FTRUNCATE) X(fallocate, FALLOCATE) X(     \
-		copy_file_range,                                                                     \
-		COPY_RANGE) X(sendfile, SENDFILE) X(splice,                                          \
-						    SPLICE) X(fsync, FSYNC) X(fdatasync,             \
-									      FDATASYNC) X(syncfs,   \
-											   SYNCFS)   \
+	X(lseek, LSEEK)                                                                              \
+	X(truncate, TRUNCATE)                                                                        \
+	X(ftruncate, FTRUNCATE) X(fallocate, FALLOCATE) X(copy_file_range, COPY_RANGE) X(            \
+		sendfile, SENDFILE) X(splice, SPLICE) X(fsync, FSYNC) X(fdatasync,                   \
+									FDATASYNC) X(syncfs,         \
+										     SYNCFS)         \
 		X(fadvise, FADVISE) X(mmap, MMAP) X(mread, MREAD) X(mwrite, MWRITE) X(               \
 			msync, MSYNC) X(munmap, MUNMAP) X(link, LINK) X(linkfd, LINKFD) X(symlink,   \
 											  SYMLINK)   \
 			X(readlink, READLINK) X(mknod, MKNOD) X(mkdir, MKDIR) X(unlink, UNLINK) X(   \
-				rmdir, RMDIR) X(rename, RENAME) X(chmod, CHMOD) X(fchmod,            \
-										  FCHMOD) X(chown,   \
-											    CHOWN)   \
-				X(fchown, FCHOWN) X(utimens, UTIMENS) X(futimens, FUTIMENS) X(       \
-					setxattr, SETXATTR) X(fsetxattr,                             \
-							      FSETXATTR) X(getxattr,                 \
-									   GETXATTR) X(fgetxattr,    \
-										       FGETXATTR)    \
-					X(listxattr, LISTXATTR) X(flistxattr, FLISTXATTR) X(         \
-						removexattr,                                         \
-						REMOVEXATTR) X(fremovexattr,                         \
-							       FREMOVEXATTR) X(stat, STAT) X(fstat,  \
-											     FSTAT)  \
+				rmdir, RMDIR) X(rename,                                              \
+						RENAME) X(chmod,                                     \
+							  CHMOD) X(fchmod,                           \
+								   FCHMOD) X(chown,                  \
+									     CHOWN) X(fchown,        \
+										      FCHOWN)        \
+				X(utimens, UTIMENS) X(futimens, FUTIMENS) X(setxattr, SETXATTR) X(   \
+					fsetxattr,                                                   \
+					FSETXATTR) X(getxattr, GETXATTR) X(fgetxattr,                \
+									   FGETXATTR) X(listxattr,   \
+											LISTXATTR)   \
+					X(flistxattr, FLISTXATTR) X(removexattr, REMOVEXATTR) X(     \
+						fremovexattr, FREMOVEXATTR) X(stat, STAT) X(fstat,   \
+											    FSTAT)   \
 						X(statfs, STATFS) X(access, ACCESS) X(list, LIST) X( \
 							readdir,                                     \
 							READDIR) X(flock,                            \
@@ -338,6 +342,7 @@ OPS(X)
 int op_dir(const struct side *s, int at);
 int op_enter(const struct side *s, int at);
 int op_fd(const struct side *s, int slot);
+void op_unmap(struct side *s, int slot);
 char *op_buffer(void); /* of OP_BUFFER bytes */
 void op_fill(char *p, size_t n, uint64_t seed);
 enum { OP_BUFFER = 1 << 20 };

@@ -11,11 +11,13 @@
 
 #include "differential.h"
 
+/* With an index the two copy directories up at different moments, for names that are free. */
 static bool nlink_of_directories(const struct difference *d)
 {
 	uint64_t mode = rec_value(d->lr, d->where, TAG_MODE, 0);
 
-	return d->tag == TAG_NLINK && S_ISDIR(mode) && d->k == 1;
+	return d->tag == TAG_NLINK && S_ISDIR(mode) &&
+	       (d->k == 1 || (d->l == 1 && d->run->script->cfg.index));
 }
 
 static bool block_sizes(const struct difference *d)
@@ -24,6 +26,12 @@ static bool block_sizes(const struct difference *d)
 }
 
 /* The kernel's side does not do it where FUSE could not: actor.c. */
+static bool copy_between_layers(const struct difference *d)
+{
+	(void)d;
+	return false;
+}
+
 static bool collapse_and_insert(const struct difference *d)
 {
 	(void)d;
@@ -136,6 +144,9 @@ static bool open_of_immutable(const struct difference *d)
 
 	uint64_t e = rec_value(d->kr, W_CALL, TAG_ERRNO, 0);
 
+	/* by its handle there is nothing else to look at */
+	if (d->op && d->op->code == OP_OPENHANDLE && e == EPERM)
+		return true;
 	if (!d->op || !attrs || (e != EPERM && !(e == EACCES && d->op->code == OP_MMAP)))
 		return false;
 	if (d->op->code == OP_OPEN && d->where == W_FD)
@@ -193,7 +204,9 @@ static bool is_mark(const struct difference *d, const char *mark)
 /* The kernel sets the marks for a rename before it finds that the target is not empty. */
 static bool marks_of_refused_rename(const struct difference *d)
 {
-	return (!d->has_l || (d->run->sh->swapped && !d->has_k)) && d->run->sh->refused_renames &&
+	bool one = !d->has_l || d->run->sh->swapped || is_mark(d, "overlay.redirect");
+
+	return one && d->run->sh->refused_renames &&
 	       S_ISDIR(rec_value(d->lr, W_UPPER, TAG_MODE, 0)) &&
 	       (is_mark(d, "overlay.opaque") || is_mark(d, "overlay.redirect"));
 }
@@ -223,6 +236,8 @@ static bool times_of_removed(const struct difference *d)
 /* Removing an ACL that is not there is an error in the kernel while the file is in a lower layer. */
 static bool removal_of_no_acl(const struct difference *d)
 {
+	if (d->op && removes_acl(d->op) && d->tag == TAG_CTIME_MOVED)
+		return d->k == 1 && d->l == 0;
 	return d->op && removes_acl(d->op) && (d->tag == TAG_RET || d->tag == TAG_ERRNO) &&
 	       rec_value(d->kr, W_CALL, TAG_ERRNO, 0) == ENODATA &&
 	       rec_value(d->lr, W_CALL, TAG_ERRNO, 1) == 0;
@@ -238,6 +253,11 @@ static bool trusted_names(const struct difference *d)
 /* A name that is refused or damaged: listed without a type, where the kernel has that of the layer. */
 static bool type_of_refused_name(const struct difference *d)
 {
+	const struct config *cfg = &d->run->script->cfg;
+
+	/* on the way to the refusal the kernel has set an origin */
+	if (d->where == W_UPPER && d->tag == TAG_HANDLE && (!d->has_l || d->run->sh->swapped))
+		return cfg->userxattr || strcmp(cfg->redirect, "on") != 0;
 	return d->tag == TAG_NAME && d->where != W_UPPER && d->has_l && d->l == 0;
 }
 
@@ -261,8 +281,12 @@ static bool truncate_sets_mtime(const struct difference *d)
  * link names the object alone. */
 static bool redirect_of_links(const struct difference *d)
 {
-	return d->run->script->cfg.metacopy && S_ISREG(rec_value(d->kr, W_UPPER, TAG_MODE, 0)) &&
-	       is_mark(d, "overlay.redirect");
+	if (!d->run->script->cfg.metacopy || !S_ISREG(rec_value(d->kr, d->where, TAG_MODE, 0)))
+		return false;
+	if (d->op &&
+	    (d->op->code == OP_RENAME || d->op->code == OP_LINK || d->op->code == OP_LINKFD))
+		return d->tag == TAG_CTIME_MOVED && d->k == 1 && d->l == 0;
+	return is_mark(d, "overlay.redirect");
 }
 
 /* POSIX allows both; Lamina gives one, the kernel what upper's filesystem gives. */
@@ -290,12 +314,16 @@ static bool whiteout_not_merged(const struct difference *d)
 		d->run->sh->over = true;
 		return true;
 	}
-	return d->tag == TAG_NAME && !d->has_l && d->k & PHANTOM;
+	/* in a directory that may not be searched it is only known to be a device */
+	return d->tag == TAG_NAME && !d->has_l && d->where != W_UPPER &&
+	       (d->k & PHANTOM || (d->op && d->k == 2 /* DT_CHR */));
 }
 
 static bool refused_setxattr(const struct difference *d)
 {
-	return d->tag == TAG_CTIME_MOVED && d->op && d->k == 1 && d->l == 0 &&
+	bool broken = d->tag == TAG_NLINK && d->k == 1 && !d->run->script->cfg.index;
+
+	return (broken || (d->tag == TAG_CTIME_MOVED && d->k == 1 && d->l == 0)) && d->op &&
 	       (d->op->code == OP_SETXATTR || d->op->code == OP_FSETXATTR) &&
 	       rec_value(d->lr, W_CALL, TAG_ERRNO, 0) != 0;
 }
@@ -319,6 +347,8 @@ static bool d_ino_of_kernel(const struct difference *d)
 /* The kernel does not know Lamina's record of names that were removed without a copy. */
 static bool links_removed_before(const struct difference *d)
 {
+	if (d->tag == TAG_NLINK && d->where == W_UPPER && !strcmp(d->path, "index"))
+		return d->run->sh->swapped;
 	return d->tag == TAG_NLINK && d->run->script->cfg.index && d->run->sh->swapped &&
 	       d->k > d->l && !S_ISDIR(rec_value(d->lr, d->where, TAG_MODE, S_IFDIR));
 }
@@ -360,7 +390,8 @@ static bool userxattr_index(const struct difference *d)
 	uint64_t mode = rec_value(d->lr, d->where, TAG_MODE, S_IFREG);
 
 	if (cfg->userxattr && !S_ISREG(mode) && !S_ISDIR(mode) &&
-	    (d->tag == TAG_NLINK || d->tag == TAG_GROUP || d->tag == TAG_CTIME_MOVED))
+	    (d->tag == TAG_NLINK || d->tag == TAG_GROUP || d->tag == TAG_CTIME_MOVED ||
+	     d->tag == TAG_MTIME || d->tag == TAG_MTIME_MOVED || d->tag == TAG_ATIME))
 		return true;
 	if (!d->op || !cfg->userxattr || !cfg->index || d->where > W_PARENT2 ||
 	    rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != EPERM ||
@@ -377,6 +408,8 @@ static bool exact_holes(const struct difference *d)
 		return false;
 	if (d->tag == TAG_POS || (d->tag == TAG_RET && (int64_t)d->l == -1))
 		return true;
+	if (d->run->sh->swapped) /* each has copies that the other made */
+		return d->tag == TAG_RET || d->k == ENXIO || d->l == ENXIO;
 	if (d->tag == TAG_ERRNO)
 		return d->l == ENXIO;
 	return d->tag == TAG_RET && (d->op->b == SEEK_DATA ? d->k < d->l : d->k > d->l);
@@ -385,8 +418,8 @@ static bool exact_holes(const struct difference *d)
 /* A mapping of a descriptor from before the copy-up shows the lower file for ever. */
 static bool coherent_mappings(const struct difference *d)
 {
-	return d->op && d->op->code == OP_MREAD && d->where == W_CALL &&
-	       (d->run->map_flags[d->op->fd2 % MAPS] & O_ACCMODE) == O_RDONLY;
+	return d->op && (d->op->code == OP_MREAD || d->op->code == OP_MWRITE) &&
+	       d->where == W_CALL && (d->run->map_flags[d->op->fd2 % MAPS] & O_ACCMODE) == O_RDONLY;
 }
 
 static bool long_redirect(const struct difference *d)
@@ -399,10 +432,13 @@ static bool long_redirect(const struct difference *d)
 	return true;
 }
 
-/* The kernel takes the set-group-id bit away with an ACL as when one is set; FUSE does not tell groups. */
-static bool sgid_of_removed_acl(const struct difference *d)
+/*
+ * FUSE tells one group of the caller and no capabilities: whether a write, or the removal of an ACL,
+ * takes the set-group-id bit away cannot be known for all callers.
+ */
+static bool set_group_id(const struct difference *d)
 {
-	if (!d->op || !removes_acl(d->op) || d->tag != TAG_MODE || (d->k ^ d->l) != S_ISGID)
+	if (!d->op || d->tag != TAG_MODE || (d->k ^ d->l) != S_ISGID || d->op->actor == 0)
 		return false;
 	if (d->where == W_FD)
 		d->run->fd_mode = true;
@@ -415,8 +451,24 @@ static bool sgid_of_removed_acl(const struct difference *d)
 static bool names_of_index(const struct difference *d)
 {
 	return d->where == W_UPPER && d->tag == TAG_NAME && strcmp(d->path, "index") != 0 &&
-	       d->run->script->cfg.index && (d->has_k != d->has_l) &&
-	       (d->has_k ? d->k : d->l) != 4 /* DT_DIR */;
+	       d->run->script->cfg.index && (d->has_k != d->has_l) && !(d->has_k && d->has_l);
+}
+
+/* The kernel of a FUSE mount keeps the change time of what has lost its last name. */
+static bool ctime_of_unlinked(const struct difference *d)
+{
+	return d->tag == TAG_CTIME_MOVED && d->l == 0 &&
+	       rec_value(d->lr, d->where, TAG_NLINK, 1) == 0;
+}
+
+/* Whether a file may lose flags of its filesystem depends on whether it was written out yet. */
+static bool flags_refused_in_part(const struct difference *d)
+{
+	if (!d->op || d->op->code != OP_SETFLAGS ||
+	    rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != EOPNOTSUPP)
+		return false;
+	d->run->sh->over = true;
+	return true;
 }
 
 /* Handled by actor.c. */
@@ -433,10 +485,13 @@ static bool encoding_writes_nothing(const struct difference *d)
 
 static bool nlink_of_complete_index(const struct difference *d)
 {
+	/* what is removed stays, and its handle opens it */
+	if (d->op && d->op->code == OP_OPENHANDLE &&
+	    rec_value(d->lr, W_CALL, TAG_ERRNO, 0) == ESTALE)
+		return true;
 	return d->run->script->cfg.nfs_export &&
 	       (d->tag == TAG_NLINK ||
-		(d->where == W_UPPER && d->tag == TAG_NAME && !strcmp(d->path, "index") &&
-		 !S_ISDIR(d->k) && !S_ISDIR(d->l)));
+		(d->where == W_UPPER && d->tag == TAG_NAME && !strcmp(d->path, "index")));
 }
 
 static const struct rule {
@@ -470,8 +525,10 @@ static const struct rule {
 	{ "exact-holes", exact_holes },
 	{ "coherent-mappings", coherent_mappings },
 	{ "long-redirect", long_redirect },
-	{ "sgid-of-removed-acl", sgid_of_removed_acl },
+	{ "set-group-id", set_group_id },
 	{ "names-of-index", names_of_index },
+	{ "ctime-of-unlinked", ctime_of_unlinked },
+	{ "flags-refused-in-part", flags_refused_in_part },
 	{ "impure-marks", impure_marks },
 	{ "times-of-removed", times_of_removed },
 	{ "redirect-of-links", redirect_of_links },
@@ -483,6 +540,7 @@ static const struct rule {
 	{ "ino-constant", d_ino_of_kernel },
 	{ "nlink-of-complete-index", nlink_of_complete_index },
 	{ "collapse-and-insert", collapse_and_insert },
+	{ "copy-between-layers", copy_between_layers },
 };
 
 enum { RULES = sizeof(rules) / sizeof(rules[0]) };
