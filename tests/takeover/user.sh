@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # An ordinary user's mount: files cannot be opened by their handles there, and what is open, the working
 # directory and what has lost its name survive the server all the same.
+# shellcheck source=tests/cli/lib.sh
 . "$(dirname "$0")/../cli/lib.sh"
 
 # As root: become the user with number 65534, with a copy of the program that he may run.
