@@ -42,9 +42,9 @@ class Frozen(Server):
 
     def stuck(self):
         """How many of the server's threads wait for the filesystem."""
-        n = 0
-        for task in os.listdir(f"/proc/{self.process.pid}/task"):
-            with open(f"/proc/{self.process.pid}/task/{task}/stat", encoding="ascii") as file:
+        n, worker = 0, self.worker()
+        for task in os.listdir(f"/proc/{worker}/task"):
+            with open(f"/proc/{worker}/task/{task}/stat", encoding="ascii") as file:
                 n += file.read().rsplit(")", 1)[1].split()[0] == "D"
         return n
 
