@@ -366,6 +366,8 @@ static int touch_owner(struct lam_stack *s, const struct lam_call *call, struct 
 		r = apply(s, call, n, fd, LAM_SET_KILL_PRIV, &a);
 		return r < 0 ? r : sys_chown(fd, "", UINT32_MAX, UINT32_MAX);
 	}
+	if (!S_ISREG(a.mode)) /* nobody writes to it: it is the first */
+		return 0;
 	r = sys_removexattr(fd, "", "security.capability");
 	return r == -ENODATA || r == -EOPNOTSUPP ? 0 : r;
 }

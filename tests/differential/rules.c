@@ -262,7 +262,8 @@ static bool type_of_refused_name(const struct difference *d)
 	/* on the way to the refusal the kernel has set an origin */
 	if (d->where == W_UPPER && d->tag == TAG_HANDLE && (!d->has_l || d->run->sh->swapped))
 		return cfg->userxattr || strcmp(cfg->redirect, "on") != 0;
-	return d->tag == TAG_NAME && d->where != W_UPPER && d->has_l && d->l == 0;
+	return d->tag == TAG_NAME && d->where != W_UPPER && d->has_l &&
+	       !(d->l & ~(uint64_t)PHANTOM);
 }
 
 /* Truncation to the size that a file has. */
@@ -358,10 +359,14 @@ static bool links_removed_before(const struct difference *d)
 /* A request for nothing comes both to drop capabilities and for an owner of (-1, -1), which clears more. */
 static bool privileges_together(const struct difference *d)
 {
-	if (d->tag != TAG_MODE || !d->op || d->where != W_FD || d->k == d->l ||
+	if (d->tag != TAG_MODE || !d->op || d->k == d->l ||
+	    (d->where != W_FD && !(d->op->code == OP_TRUNCATE && d->where == W_TARGET)) ||
 	    (d->k & ~(uint64_t)06000) != (d->l & ~(uint64_t)06000) || d->l & ~d->k)
 		return false;
-	d->run->fd_mode = true;
+	if (d->where == W_TARGET)
+		d->run->path_mode = true;
+	else
+		d->run->fd_mode = true;
 	return true;
 }
 
