@@ -127,6 +127,9 @@ int op_mknod(struct request *rq)
 	r = new_name(rq, &m.name);
 	if (r < 0)
 		return r;
+	/* These have requests of their own, with what they need beside a mode. */
+	if (m.type == S_IFDIR || m.type == S_IFLNK)
+		return -EINVAL;
 	set_umask(rq, in->umask);
 	r = make_once(rq, &m, &entry);
 	/* It may be an open() that makes a file where the kernel saw none, and is content with one that
