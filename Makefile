@@ -114,5 +114,5 @@ install: all
 	@meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf build build-asan build-tsan build-coverage build-fuzz build-lint-gcc build-lint-gcc-O0 \
+	rm -rf build build-asan build-tsan build-seam build-coverage build-fuzz build-lint-gcc build-lint-gcc-O0 \
 		build-lint-clang

@@ -17,12 +17,14 @@ for fs in ext4 xfs btrfs; do
 	xfs) mkfs.xfs -q "$work/store/disk" ;;
 	btrfs) mkfs.btrfs -q "$work/store/disk" >/dev/null ;;
 	esac || exit 1
-	mount -o loop "$work/store/disk" "$work/m" || exit 1
 	rc=0
-	TMPDIR=$work/m "$BUILD/tests/crash/crash-power" --disk "$work/store/disk" --fs "$fs" \
-		>"$work/out" 2>&1 || rc=$?
+	# In a namespace that the program leaves, so that the disk is nowhere mounted while its copies are,
+	# which have the same UUID.
+	unshare -m --propagation private sh -c 'mount -o loop "$1" "$2" &&
+		TMPDIR=$2 exec "$3" --disk "$1" --fs "$4"' sh "$work/store/disk" "$work/m" \
+		"$BUILD/tests/crash/crash-power" "$fs" >"$work/out" 2>&1 || rc=$?
 	count_result "$work/out" "$rc" "$fs: crash-power"
-	umount "$work/m" && umount "$work/store" && umount "$work" && rmdir "$work"
+	umount "$work/store" && umount "$work" && rmdir "$work"
 done
 
 finish
