@@ -8,6 +8,9 @@
 #   T=PATTERN        make test: only tests whose names match
 
 BUILD ?= build
+SOAK_SECONDS ?= 3600
+# New runs every time; one that failed is named by its own seed.
+SOAK_SEED ?= $(shell date +%s)
 MESON_ARGS ?=
 ifdef WERROR
 override MESON_ARGS += -Dwerror=true
@@ -16,9 +19,9 @@ ifdef T
 TEST_ARGS += --only '$(T)'
 endif
 # What a sanitized build runs: everything but the clients, which bring programs of their own.
-SANITIZED = --suites unit,fuzz,lib,cli,check,conform,fault,crash,nfs --time-factor 4
+SANITIZED = --suites unit,fuzz,lib,cli,check,conform,differential,fault,crash,nfs --time-factor 4
 
-.PHONY: all help run test test-nfs check-asan check-tsan bench bench-nfs lint format coverage fuzz install clean
+.PHONY: all help run test test-nfs check-asan check-tsan bench bench-nfs lint format coverage soak fuzz install clean
 
 all:
 	@scripts/bootstrap.sh build
@@ -28,7 +31,7 @@ help:
 	@echo "make             build $(BUILD)/lamina, $(BUILD)/lamina-mount and liblamina"
 	@echo "make run         build, then show the main job on this machine's own /usr"
 	@echo "make test        all tests (T=PATTERN: some)"
-	@echo "make test-nfs    the NFS server under the kernel's client, in a QEMU guest"
+	@echo "make test-nfs    of these, the kernel's NFS server and client in a QEMU guest"
 	@echo "make check-asan  the tests under AddressSanitizer and UBSan"
 	@echo "make check-tsan  the tests under ThreadSanitizer"
 	@echo "make bench       speed and memory, beside the kernel's overlayfs"
@@ -36,6 +39,7 @@ help:
 	@echo "make lint        style, static checks, both compilers with -Werror"
 	@echo "make format      let clang-format rewrite the C files"
 	@echo "make coverage    which lines the tests reach: build-coverage/coverage.html"
+	@echo "make soak        random runs beside the kernel's overlayfs (SOAK_SECONDS=3600)"
 	@echo "make fuzz        each fuzz target for a minute under libFuzzer"
 	@echo "make install     (DESTDIR=, MESON_ARGS=--prefix=/usr)"
 
@@ -43,14 +47,13 @@ run: all
 	@LAMINA_BUILD=$(abspath $(BUILD)) scripts/demo.sh
 
 test:
-	@scripts/bootstrap.sh build test
+	@scripts/bootstrap.sh build test guest
 	@scripts/build.sh $(BUILD) $(MESON_ARGS)
 	@tests/run --build $(BUILD) $(TEST_ARGS)
 
 test-nfs: all
-	@scripts/bootstrap.sh test guest
-	@LAMINA=$(abspath $(BUILD))/lamina LAMINA_GUEST_CACHE=$(abspath $(BUILD))/guest \
-		tests/guest/nfs.py
+	@scripts/bootstrap.sh guest
+	@tests/run --build $(BUILD) --suites guest $(TEST_ARGS)
 
 check-asan:
 	@scripts/bootstrap.sh build test
@@ -88,6 +91,12 @@ coverage:
 	@gcovr --root . --filter src/ --exclude-throw-branches build-coverage \
 		--html-details build-coverage/coverage.html --txt build-coverage/coverage.txt
 	@cat build-coverage/coverage.txt
+
+soak: all
+	@scripts/bootstrap.sh test
+	@mkdir -p $(BUILD)/soak
+	@$(BUILD)/lam-differential --program $(BUILD)/lamina-mount --jobs 2 --save $(BUILD)/soak \
+		--seconds $(SOAK_SECONDS) --seed $(SOAK_SEED)
 
 fuzz:
 	@scripts/bootstrap.sh build lint

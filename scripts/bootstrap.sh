@@ -5,15 +5,16 @@
 # guest are there.  Root gets what is missing through apt; anybody else is told its names.
 set -eu
 
-build="gcc libc6-dev make pkg-config python3 meson ninja-build liburing-dev libxxhash-dev
+build="gcc libc6-dev make pkg-config python3 meson ninja-build liburing-dev libseccomp-dev
+	libxxhash-dev
 	libcmocka-dev libtirpc-dev rpcsvc-proto"
 test="fuse3 attr acl libcap2-bin e2fsprogs xfsprogs btrfs-progs squashfs-tools util-linux podman
-	runc busybox-static git make fio strace libnfs-utils
-	libnfs-dev"
+	runc busybox-static git make fio strace libnfs-utils libnfs-dev nfs-ganesha nfs-ganesha-vfs
+	rpcbind iproute2"
 lint="clang clang-format clang-tidy libclang-rt-dev cppcheck shellcheck mandoc gcovr"
 bench="fuse3 git fio"
 bench_nfs="libnfs-dev nfs-ganesha nfs-ganesha-vfs rpcbind iproute2 e2fsprogs"
-guest="qemu-system-x86 busybox-static gcc libc6-dev"
+guest="qemu-system-x86 busybox-static e2fsprogs gcc libc6-dev"
 
 wanted=
 for purpose; do

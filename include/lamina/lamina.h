@@ -198,6 +198,13 @@ int lam_orphans(struct lam_stack *stack, void (*fn)(void *ctx, uint64_t id), voi
  */
 int lam_stack_secret(struct lam_stack *stack, const char *name, void *buf, size_t size);
 
+/*
+ * A descriptor of a file in the work directory for what a front end keeps from one run to the next, made
+ * empty where there is none, for its owner's eyes only.  The caller closes it.  NAME has no slash.
+ * -EROFS: the stack has no work directory.
+ */
+int lam_stack_file(struct lam_stack *stack, const char *name, int *ret_fd);
+
 /* Counters since the stack was opened; for status output. */
 struct lam_stats {
 	uint64_t nodes, node_bytes;	  /* now */

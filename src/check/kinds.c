@@ -146,6 +146,8 @@ const struct kind_text kinds[KIND_COUNT] = {
 			       "puts it aside" },
 	[KIND_RECORD_LINK_STALE] = { "record-link-stale", "it is of no use: nobody reads it",
 				     "removes it" },
+	[KIND_RECORD_ORIGIN] = { "record-origin", "the inode number of an upper object may change",
+				 "puts it aside" },
 	[KIND_RECORD_ORPHAN] = { "record-orphan", "it was removed while in use, and takes space",
 				 "removes it" },
 };

@@ -160,6 +160,39 @@ static int check_link(void *ctx, const struct sys_dirent *de)
 	return 0;
 }
 
+/* Named by the number of an upper inode, a symlink to what it came from. */
+static bool origin_good(int fd, const char *name)
+{
+	char value[ORIGIN_RECORD_LEN + 2];
+	struct origin_record rec;
+	uint64_t ino;
+	ssize_t n = sys_readlink(fd, name, value, sizeof(value));
+
+	return n > 0 && origin_record_decode(value, (size_t)n, &rec) == 0 && strlen(name) == 16 &&
+	       parse_u64_base(name, 16, 16, &ino) == 0;
+}
+
+static int check_origin(void *ctx, const struct sys_dirent *de)
+{
+	char path[LAM_NAME_MAX + 20];
+	struct part *part = ctx;
+	struct check *c = part->c;
+	struct problem p;
+	int r;
+
+	c->result.objects++;
+	if (origin_good(part->fd, de->name))
+		return 0;
+	(void)snprintf(path, sizeof(path), "lamina/origins/%s", de->name);
+	r = problem_begin_work(c, &p, KIND_RECORD_ORIGIN, path);
+	if (r < 0)
+		return r;
+	problem_say(&p, "not a record of an upper object's origin");
+	if (problem_mend(c, &p, true))
+		problem_done(c, &p, mend_put_aside(c, part->fd, de->name));
+	return 0;
+}
+
 static int check_orphan(void *ctx, const struct sys_dirent *de)
 {
 	char path[LAM_NAME_MAX + 20];
@@ -196,5 +229,7 @@ int records_check(struct check *c)
 
 	if (r == 0)
 		r = check_part(c, "orphans", check_orphan);
+	if (r == 0)
+		r = check_part(c, "origins", check_origin);
 	return r < 0 ? r : check_part(c, "links", check_link);
 }

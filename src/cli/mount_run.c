@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "cli/confine.h"
 
 /* Each cached descriptor counts, and the soft limit is small for the sake of select(2) only. */
 static void raise_descriptor_limit(void)
@@ -146,6 +147,24 @@ static int open_fronts(struct mount_plan *plan, struct lam_stack *stack, struct 
 	return r;
 }
 
+static struct confine_needs needs_of(const struct mount_plan *plan)
+{
+	return (struct confine_needs){
+		.nfs = plan->nfs.wanted,
+		.io_uring = plan->mountpoint && plan->front.transport != FUSE_TRANSPORT_DEV,
+	};
+}
+
+/* All is open: what is not needed for serving goes. */
+static void confine(const struct mount_plan *plan)
+{
+	const struct confine_needs needs = needs_of(plan);
+	int r = confine_calls(&needs);
+
+	if (r < 0)
+		log_warning("serving without a filter of system calls: %s", log_errno(r));
+}
+
 static int serve_fronts(struct mount_plan *plan, const struct fronts *fronts,
 			const struct super_link *link, struct daemon *d)
 {
@@ -159,6 +178,8 @@ static int serve_fronts(struct mount_plan *plan, const struct fronts *fronts,
 		message_set_mode(MESSAGE_BACKGROUND);
 	}
 	r = supervise_ready(link, plan, d);
+	if (r == 0)
+		confine(plan);
 	if (r == 0 && fronts->fuse)
 		r = fuse_front_serve(fronts->fuse);
 	else if (r == 0)
@@ -224,8 +245,11 @@ static int open_stack(const struct lam_config *config, struct lam_stack **ret)
 static int open_and_serve(struct mount_plan *plan, struct super_link *link, struct daemon *d)
 {
 	struct lam_config *config = lam_options_config(plan->stack);
+	const struct confine_needs needs = needs_of(plan);
 	struct lam_stack *stack;
 	int r = super_begin(link);
+
+	confine_capabilities(&needs);
 
 	if (r == 0 && link->state) {
 		signals_supervised(link);

@@ -353,8 +353,7 @@ static int set_size(struct lam_stack *s, const struct lam_call *call, struct nod
 int lam_setattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, unsigned valid,
 		const struct lam_attr *attr, struct lam_attr *ret)
 {
-	const unsigned only_times = LAM_SET_ATIME | LAM_SET_MTIME | LAM_SET_ATIME_NOW |
-				    LAM_SET_MTIME_NOW | LAM_SET_CTIME;
+	const unsigned now = LAM_SET_ATIME_NOW | LAM_SET_MTIME_NOW;
 	/* An owner of (-1, -1) moves the change time and nothing else; FUSE then names no attribute. */
 	const bool touch = !(valid & ~(LAM_SET_KILL_PRIV | LAM_SET_CTIME));
 	CLEANUP_CLOSE int fd = -1;
@@ -365,8 +364,8 @@ int lam_setattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 		return r;
 	if (s->read_only)
 		return -EROFS;
-	r = attr_check_change(
-		s, n.n, !(valid & ~(LAM_SET_ATIME_NOW | LAM_SET_MTIME_NOW)) && valid & only_times);
+	/* What may only grow may have both times set to now, as by touch(1), and nothing else. */
+	r = attr_check_change(s, n.n, (valid & ~LAM_SET_CTIME) == now);
 	if (r < 0)
 		return r;
 	if (valid & LAM_SET_SIZE) {

@@ -33,6 +33,9 @@ struct copyup {
 	char temp[32];		      /* name in the work directory; "" for O_TMPFILE */
 	uint64_t ino;		      /* of the copy */
 	uint32_t generation;	      /* ... and its filesystem's word for the number's use */
+	/* For the node, when it becomes an upper one. */
+	struct rdir *up;
+	char *index_name;
 };
 
 static bool want_xattr(void *ctx, const char *name)
@@ -279,6 +282,8 @@ static void undo(struct copyup *c)
 		work_discard(c->s, c->temp, S_ISDIR(c->st.stx_mode));
 	if (c->fd >= 0)
 		sys_close(c->fd);
+	rdir_put(c->s, c->up);
+	free(c->index_name);
 	place_done(c->s, &c->from);
 }
 
@@ -304,45 +309,51 @@ int copyup_set_impure(struct lam_stack *s, struct node *d)
 	return r;
 }
 
-/* The node is the upper object from here on. */
-static int become_upper(struct copyup *c, struct node *parent, const char *name, uint16_t add_flags)
+/* The memory that become_upper() needs: once the copy has a name, nothing may fail. */
+static int ready_node(struct copyup *c, struct node *parent, const char *name)
 {
-	struct lam_stack *s = c->s;
 	struct node *n = c->n;
-	struct node_extra *x = NULL;
-	char *key = NULL;
-	struct rdir *up = NULL;
+	int r = 0;
 
 	if (node_is_dir(n) && parent) {
-		up = rdir_new(parent->dir->upper, name, LAYER_UPPER, c->ino);
-		if (!up)
+		rdir_put(c->s, c->up); /* of an attempt under another parent */
+		c->up = rdir_new(parent->dir->upper, name, LAYER_UPPER, c->ino);
+		if (!c->up)
 			return -ENOMEM;
-		atomic_store(&up->impure, 1);
+		atomic_store(&c->up->impure, 1);
 	}
-	if (c->key[0]) {
-		key = strdup(c->key);
-		if (!key)
+	if (c->key[0] && !c->index_name) {
+		c->index_name = strdup(c->key);
+		if (!c->index_name)
 			return -ENOMEM;
 	}
 	mutex_lock(&n->lock);
-	if (key || c->meta_only)
-		x = node_extra(n);
-	if ((key || c->meta_only) && !x) {
-		mutex_unlock(&n->lock);
-		free(key);
-		return -ENOMEM;
+	if ((c->key[0] || c->meta_only) && !node_extra(n))
+		r = -ENOMEM;
+	mutex_unlock(&n->lock);
+	return r;
+}
+
+/* The node is the upper object from here on. */
+static void become_upper(struct copyup *c, struct node *parent, const char *name,
+			 uint16_t add_flags)
+{
+	struct lam_stack *s = c->s;
+	struct node *n = c->n;
+	bool indexed = c->key[0];
+
+	mutex_lock(&n->lock);
+	if (indexed) {
+		free(n->extra->index_name);
+		n->extra->index_name = TAKE_PTR(c->index_name);
+		n->extra->nlink_adjust = 0;
 	}
-	if (key) {
-		free(x->index_name);
-		x->index_name = key;
-		x->nlink_adjust = 0;
-	}
-	if (up)
-		n->dir->upper = up;
+	if (c->up)
+		n->dir->upper = TAKE_PTR(c->up);
 	if (node_is_dir(n))
 		n->dir->never_pure = true;
 	n->real_ino = c->ino;
-	n->flags |= (uint16_t)(add_flags | (key ? NF_INDEXED : 0) |
+	n->flags |= (uint16_t)(add_flags | (indexed ? NF_INDEXED : 0) |
 			       (c->has_origin ? NF_ORIGIN : 0));
 	if (!c->meta_only)
 		n->flags &= (uint16_t)~NF_METACOPY;
@@ -353,10 +364,11 @@ static int become_upper(struct copyup *c, struct node *parent, const char *name,
 	if (S_ISREG(c->st.stx_mode) && !c->meta_only && !(n->flags & NF_PROTATTR))
 		fdcache_put(&s->fds, fdcache_add(&s->fds, &n->fde, TAKE_FD(c->fd), true));
 	uppermap_note(s, n, c->ino, c->generation);
+	if (n->flags & NF_BY_NAME && !node_is_dir(n))
+		alias_note(s, n, c->ino);
 	if (parent)
 		dirlist_note_upper(s, parent, name, node_mode_type(n), false);
 	atomic_fetch_add(&s->stat_copyups, 1);
-	return 0;
 }
 
 static int publish_orphan(struct copyup *c)
@@ -365,12 +377,15 @@ static int publish_orphan(struct copyup *c)
 	int r;
 
 	work_orphan_name(c->n->id, orphan);
-	r = install(c, c->s->orphan_fd, orphan);
+	c->key[0] = '\0';
+	r = ready_node(c, NULL, NULL);
+	if (r == 0)
+		r = install(c, c->s->orphan_fd, orphan);
 	if (r < 0)
 		return r;
-	c->key[0] = '\0';
 	atomic_fetch_add(&c->s->stat_orphans, 1);
-	return become_upper(c, NULL, NULL, NF_ORPHAN);
+	become_upper(c, NULL, NULL, NF_ORPHAN);
+	return 0;
 }
 
 /* What goes with an entry in our own index: the count is of one link, the entry's. */
@@ -467,9 +482,11 @@ static int publish_locked(struct copyup *c, struct node *parent, const char *nam
 	int r = follow_names(c);
 
 	if (r == 0)
+		r = ready_node(c, parent, name);
+	if (r == 0)
 		r = publish_names(c, parent, name);
 	if (r == 0)
-		r = become_upper(c, parent, name, 0);
+		become_upper(c, parent, name, 0);
 	names_note(c->s);
 	names_unlock(&names);
 	return r;
@@ -535,7 +552,8 @@ static int prepare_origin(struct copyup *c)
 	r = fsys_fh(s, fs, c->from.dirfd, c->from.name, false, &c->origin);
 	if (r < 0) {
 		c->origin.len = 0;
-		return 0;
+		/* Any other failure would cost the object its identity. */
+		return r == -EOPNOTSUPP ? 0 : r;
 	}
 	if (indexed && index_key_of(s, &c->origin, c->st.stx_mode, c->key) < 0)
 		c->key[0] = '\0';

@@ -212,6 +212,8 @@ struct node_extra {
 	int32_t nlink_adjust;	   /* lower hard link with names removed: to add to st_nlink */
 };
 
+enum { ALIAS_BUCKETS = 256 };
+
 #define NF_INDEXED 0x0001u     /* the upper inode has an index entry */
 #define NF_METACOPY 0x0002u    /* the upper or lower inode has no data of its own */
 #define NF_COPYING 0x0004u     /* a copy-up is under way; copyup_lock */
@@ -302,6 +304,8 @@ struct lam_stack {
 	int lock_fd;		 /* held lock on workdir/lamina/lock */
 	_Atomic bool links_used; /* links_fd may have entries */
 
+	struct mutex alias_lock; /* RANK_LEAF: aliases */
+	struct alias *aliases[ALIAS_BUCKETS];
 	struct mutex record_lock;    /* RANK_LEAF: replacing and removing in origins_fd */
 	struct numset records_fresh; /* inodes with a record made since the start; record_lock */
 	_Atomic bool records_used;   /* origins_fd may have entries */
@@ -367,6 +371,8 @@ void node_retire(struct lam_stack *s, struct node *n);
 struct node_extra *node_extra(struct node *n); /* made on demand; NULL: no memory */
 /* Remember where it was seen.  Takes n->lock. -ENOMEM */
 int node_set_location(struct lam_stack *s, struct node *n, struct node *parent, const char *name);
+/* The same with a NAME that is allocated, and the node's from here on: it cannot fail. */
+void node_take_location(struct lam_stack *s, struct node *n, struct node *parent, char *name);
 static inline uint32_t node_mode_type(const struct node *n)
 {
 	return (uint32_t)n->type << 12;
@@ -554,6 +560,10 @@ void window_note_added(struct lam_stack *s, struct dir *dir, const char *name);
 
 /* attr.c */
 void attr_from_statx(struct lam_stack *s, const struct statx *st, struct lam_attr *ret);
+/* alias.c */
+void alias_note(struct lam_stack *s, const struct node *n, uint64_t ino);
+uint64_t alias_of(struct lam_stack *s, uint64_t upper_id);
+void alias_forget(struct lam_stack *s, const struct node *n);
 /* What st_ino shows. */
 uint64_t attr_ino(struct lam_stack *s, struct node *n);
 int attr_of_node(struct lam_stack *s, struct node *n, const struct statx *st, struct lam_attr *ret);

@@ -426,7 +426,9 @@ int lam_tmpfile(struct lam_stack *s, const struct lam_call *call, uint64_t paren
 	if (!s->upper_tmpfile)
 		return -EOPNOTSUPP;
 	perm_creator(s, call, &c.uid, &c.gid);
-	r = copyup(s, call, d.n);
+	r = attr_check_change(s, d.n, true);
+	if (r == 0)
+		r = copyup(s, call, d.n);
 	if (r == 0)
 		r = rdir_open(s, d.n->dir->upper, &c.dir);
 	if (r < 0)

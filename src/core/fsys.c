@@ -538,6 +538,6 @@ int fsys_fh(struct lam_stack *s, struct fsys *fs, int fd, const char *name, bool
 		return -EOPNOTSUPP;
 	r = sys_name_to_handle(fd, name, &h, NULL);
 	if (r < 0)
-		return r;
+		return r == -EOVERFLOW ? -EOPNOTSUPP : r; /* too long for what is stored */
 	return fh_encode(h.type, fs->uuid, h.fid, h.len, path_upper, ret);
 }

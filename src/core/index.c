@@ -106,19 +106,30 @@ static void node_entry_name(struct node *n, char key[INDEX_NAME_MAX + 1])
 	mutex_unlock(&n->lock);
 }
 
-/* The nlink attribute of an index entry; false if it has none that is valid. */
-static bool read_nlink(struct lam_stack *s, const char *key, struct nlink_diff *ret)
+/* The nlink attribute of an index entry: 1, 0 if it has none that is valid, or -errno.  An error must not
+ * pass for none: the count would be too low, and the last but one name taken for the last. */
+static int read_nlink(struct lam_stack *s, const char *key, struct nlink_diff *ret)
 {
 	char value[16];
 	ssize_t len;
 
 	if (!key[0])
-		return false;
+		return 0;
 	if (special_key(key))
 		len = special_read_nlink(s, key, value, sizeof(value));
 	else
 		len = ovl_get(s, s->index_fd, key, "nlink", value, sizeof(value));
-	return len >= 0 && nlink_decode(value, (size_t)len, ret) == 0;
+	if (len < 0)
+		return len == -ENODATA || len == -ENOENT || len == -ERANGE || len == -EOPNOTSUPP
+			       ? 0
+			       : (int)len;
+	return nlink_decode(value, (size_t)len, ret) == 0;
+}
+
+/* Whether a failure to look at an origin says that it is gone. */
+static bool origin_gone(int r)
+{
+	return r == -ESTALE || r == -ENODATA || r == -EINVAL || r == -EOPNOTSUPP || r == -EPERM;
 }
 
 int index_node_nlink(struct lam_stack *s, struct node *n, const struct statx *st, uint32_t *ret)
@@ -127,14 +138,17 @@ int index_node_nlink(struct lam_stack *s, struct node *n, const struct statx *st
 	struct nlink_diff d;
 	int64_t base = st->stx_nlink;
 	uint32_t lower;
+	int r;
 
 	node_entry_name(n, key);
 	*ret = st->stx_nlink > 1 ? st->stx_nlink - 1 : 1; /* less the index's own link */
-	if (!read_nlink(s, key, &d))
-		return 0;
+	r = read_nlink(s, key, &d);
+	if (r <= 0)
+		return r;
 	if (d.lower) {
-		if (origin_nlink(s, key, &lower) < 0)
-			return 0;
+		r = origin_nlink(s, key, &lower);
+		if (r < 0)
+			return origin_gone(r) ? 0 : r;
 		base = lower;
 	}
 	if (base + d.diff > 0)
@@ -166,8 +180,9 @@ int index_settle_nlink(struct lam_stack *s, struct node *n, const struct statx *
 	int r;
 
 	node_entry_name(n, key);
-	if (!read_nlink(s, key, &d) || !d.lower)
-		return 0;
+	r = read_nlink(s, key, &d);
+	if (r <= 0 || !d.lower)
+		return r < 0 ? r : 0;
 	r = index_node_nlink(s, n, st, &visible);
 	return r < 0 ? r : index_write_nlink(s, index_dir(s, key), key, visible, st->stx_nlink);
 }
@@ -178,10 +193,14 @@ int index_write_nlink_lower(struct lam_stack *s, struct node *n, const char *key
 	char value[16];
 	uint32_t lower;
 	size_t len;
+	int r;
 
 	(void)n;
-	if (special_key(key) || origin_nlink(s, key, &lower) < 0)
-		return 0; /* the later write is enough but for a crash between */
+	if (special_key(key)) /* its count is by upper's links always */
+		return 0;
+	r = origin_nlink(s, key, &lower);
+	if (r < 0) /* gone: the later write is enough but for a crash between */
+		return origin_gone(r) ? 0 : r;
 	d.diff = (int32_t)((int64_t)visible - lower);
 	len = nlink_encode(&d, value);
 	return ovl_set(s, s->index_fd, key, "nlink", value, len);

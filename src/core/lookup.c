@@ -170,6 +170,14 @@ static int is_own_root(const struct lam_stack *s, dev_t dev, uint64_t ino)
 	return s->base_fd >= 0 && s->work_ino == ino && s->layers[LAYER_UPPER].fs->dev == dev;
 }
 
+/* Whether the directory that is looked in has no part below the one that R is in. */
+static bool is_last_position(const struct walk *w, const struct rdir *r)
+{
+	const struct dir *dir = w->d->dir;
+
+	return !dir->n_lower || r->parent == dir->lower[dir->n_lower - 1];
+}
+
 /* A directory is found at one layer: its marks decide about the layers below.  REST: what of an
  * absolute path is still to come (then it is only passed through). */
 static int take_dir_marks(struct walk *w, struct rdir *r, int parent_fd, const char *name,
@@ -211,7 +219,8 @@ static int take_dir_marks(struct walk *w, struct rdir *r, int parent_fd, const c
 		if (w->stop)
 			w->f->opaque |= r->layer == LAYER_UPPER;
 	}
-	if (x.redirect) {
+	/* One that leads nowhere is refused to nobody, as in the kernel's overlayfs. */
+	if (x.redirect && (s->redirect_follow || !is_last_position(w, r))) {
 		if (!*rest)
 			w->f->has_redirect |= r->layer == LAYER_UPPER;
 		return take_redirect(w, parent_fd, name, rest);

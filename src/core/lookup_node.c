@@ -92,7 +92,11 @@ static uint64_t id_of(struct lam_stack *s, const struct node *d, const char *nam
 		f->by_name = true;
 		return id_of_name(s, fs, d, name);
 	}
-	return fs ? id_make(s, fs, f->st.stx_ino, f->layer == LAYER_UPPER) : 0;
+	if (!fs)
+		return 0;
+	if (f->layer != LAYER_UPPER)
+		return id_make(s, fs, f->st.stx_ino, false);
+	return alias_of(s, id_make(s, fs, f->st.stx_ino, true));
 }
 
 /* The generation of a lower inode that is known by its handle: a copied-up object's origin. */
@@ -152,8 +156,13 @@ static uint32_t generation_of(struct lam_stack *s, struct node *d, const char *n
 /* Give a new node what was found; parts move from F to it. */
 static int fill_node(struct node *n, struct found *f)
 {
-	struct node_extra *x;
+	struct node_extra *x = NULL;
 
+	if (f->metacopy || f->indexed || f->nlink_adjust) {
+		x = node_extra(n);
+		if (!x)
+			return -ENOMEM;
+	}
 	n->layer = f->layer;
 	n->real_ino = f->st.stx_ino;
 	if (f->protattr)
@@ -172,11 +181,8 @@ static int fill_node(struct node *n, struct found *f)
 		n->flags |= NF_LOWER_LINKS;
 	if (f->origin_known && f->layer == LAYER_UPPER)
 		n->flags |= NF_ORIGIN;
-	if (!f->metacopy && !f->indexed && !f->nlink_adjust)
-		return 0;
-	x = node_extra(n);
 	if (!x)
-		return -ENOMEM;
+		return 0;
 	x->nlink_adjust = f->nlink_adjust;
 	if (f->indexed) {
 		n->flags |= NF_INDEXED;
@@ -425,6 +431,8 @@ int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, st
 			r = fill_node(n, f);
 		}
 		mutex_unlock(&n->lock);
+		if (r < 0) /* there is nothing in it: nobody may find it */
+			node_retire(s, n);
 	}
 	if (r == 0)
 		r = node_set_location(s, n, d, name);

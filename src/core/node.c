@@ -101,6 +101,8 @@ static struct node *node_free(struct lam_stack *s, struct node *n)
 {
 	struct node *parent = n->parent;
 
+	if (n->flags & NF_BY_NAME && n->layer == LAYER_UPPER && !n->dir)
+		alias_forget(s, n);
 	atomic_fetch_sub(&s->stat_nodes, 1);
 	atomic_fetch_sub(&s->stat_node_bytes, node_size(n));
 	if (n->dir)
@@ -428,10 +430,26 @@ struct node_extra *node_extra(struct node *n)
 	return n->extra;
 }
 
+void node_take_location(struct lam_stack *s, struct node *n, struct node *parent, char *name)
+{
+	struct node *old_parent;
+	char *old_name;
+
+	node_ref(parent);
+	mutex_lock(&n->lock);
+	old_name = n->name;
+	old_parent = n->parent;
+	n->name = name;
+	n->parent = parent;
+	n->flags &= (uint16_t)~NF_DETACHED;
+	mutex_unlock(&n->lock);
+	free(old_name);
+	node_put(s, old_parent);
+}
+
 int node_set_location(struct lam_stack *s, struct node *n, struct node *parent, const char *name)
 {
-	char *copy, *old_name;
-	struct node *old_parent;
+	char *copy;
 
 	mutex_lock(&n->lock);
 	if (n->parent == parent && n->name && !strcmp(n->name, name)) {
@@ -443,16 +461,7 @@ int node_set_location(struct lam_stack *s, struct node *n, struct node *parent, 
 	copy = strdup(name);
 	if (!copy)
 		return -ENOMEM;
-	node_ref(parent);
-	mutex_lock(&n->lock);
-	old_name = n->name;
-	old_parent = n->parent;
-	n->name = copy;
-	n->parent = parent;
-	n->flags &= (uint16_t)~NF_DETACHED;
-	mutex_unlock(&n->lock);
-	free(old_name);
-	node_put(s, old_parent);
+	node_take_location(s, n, parent, copy);
 	return 0;
 }
 

@@ -25,6 +25,16 @@ static int count_names(struct lam_stack *s, struct node *n, const struct found *
 	return 0;
 }
 
+/* The key of N's index entry; "" where its filesystem has no handles. */
+static int key_if_any(struct lam_stack *s, struct node *n, char key[INDEX_NAME_MAX + 1])
+{
+	int r = index_node_key(s, n, key);
+
+	if (r < 0)
+		key[0] = '\0';
+	return r == -EOPNOTSUPP || r == -ENODATA ? 0 : r;
+}
+
 int drop_begin(struct lam_stack *s, struct node *d, const char *name, const struct found *f,
 	       struct node *n, struct drop *ret)
 {
@@ -44,9 +54,9 @@ int drop_begin(struct lam_stack *s, struct node *d, const char *name, const stru
 	if (node_is_dir(n)) {
 		w.last = true;
 		if (s->nfs_export && n->dir->n_lower) {
-			r = index_node_key(s, n, w.key);
+			r = key_if_any(s, n, w.key);
 			if (r < 0)
-				w.key[0] = '\0';
+				return r;
 		}
 		*ret = w;
 		return 0;
@@ -64,9 +74,9 @@ int drop_begin(struct lam_stack *s, struct node *d, const char *name, const stru
 			return r;
 	}
 	if (f->layer != LAYER_UPPER && (s->nfs_export || f->lower_links) && s->index_fd >= 0) {
-		r = index_node_key(s, n, w.key);
+		r = key_if_any(s, n, w.key);
 		if (r < 0)
-			w.key[0] = '\0';
+			return r;
 	}
 	/* An indexed inode whose name is only below: its count changes without a link being removed. */
 	if (n->flags & NF_INDEXED && !w.in_upper && !w.last) {

@@ -20,6 +20,9 @@ struct side {
 	struct fdent *e; /* upper part of D */
 	bool lower_positive;
 	bool whiteout; /* a whiteout file is in upper */
+	/* The name that N is to have, for its node and its directory: once it is moved, nothing may
+	 * fail. */
+	char *node_name, *dir_name;
 };
 
 struct renaming {
@@ -344,7 +347,11 @@ static int move_plain(struct renaming *m)
 		return sys_rename(fa, m->a.name, fb, m->b.name, RENAME_EXCHANGE);
 	if (m->b.whiteout && m->a.n->dir) {
 		r = sys_rename(fa, m->a.name, fb, m->b.name, RENAME_EXCHANGE);
-		return r < 0 ? r : sys_unlink(fa, m->a.name);
+		if (r < 0)
+			return r;
+		/* Moved it is; a whiteout that stays where there is nothing below hides nothing. */
+		(void)sys_unlink(fa, m->a.name);
+		return 0;
 	}
 	if (!m->a.lower_positive)
 		return sys_rename(fa, m->a.name, fb, m->b.name, 0);
@@ -385,29 +392,29 @@ static int do_move(struct renaming *m)
 }
 
 /* Our own picture follows: places of nodes and real directories, listings. */
-static int settle(struct renaming *m, struct side *from, struct side *to)
+static void settle(struct renaming *m, struct side *from, struct side *to)
 {
 	struct lam_stack *s = m->s;
 	struct node *n = from->n;
-	int r = node_set_location(s, n, to->d, to->name);
 
+	node_take_location(s, n, to->d, TAKE_PTR(from->node_name));
 	n->flags &= (uint16_t)~NF_NAME_GONE;
-	if (n->dir && r == 0) {
-		char *name = strdup(to->name);
-
-		if (!name)
-			return -ENOMEM;
-		rdir_move(s, n->dir->upper, to->d->dir->upper, name);
-	}
+	if (n->dir)
+		rdir_move(s, n->dir->upper, to->d->dir->upper, TAKE_PTR(from->dir_name));
 	dirlist_note_upper(s, to->d, to->name, node_mode_type(n), !(n->dir && n->dir->n_lower));
-	return r;
+}
+
+static int ready_to_settle(struct side *from, const struct side *to)
+{
+	from->node_name = strdup(to->name);
+	from->dir_name = strdup(to->name);
+	return from->node_name && from->dir_name ? 0 : -ENOMEM;
 }
 
 static void finish(struct renaming *m)
 {
 	struct lam_stack *s = m->s;
 	bool exchange = m->flags & LAM_RENAME_EXCHANGE;
-	int r;
 
 	if (m->cleared[0])
 		remove_clear_done(s, m->cleared, &m->drop);
@@ -415,15 +422,9 @@ static void finish(struct renaming *m)
 		log_warning("the index could not be told that %s is replaced", QUOTE(m->b.name));
 	if (!exchange)
 		dirlist_note_removed(s, m->a.d, m->a.name, m->a.lower_positive);
-	r = settle(m, &m->a, &m->b);
-	if (r == 0 && exchange)
-		r = settle(m, &m->b, &m->a);
-	if (r < 0) {
-		/* Out of memory after the fact: forget what is not true any more. */
-		dirlist_drop_locked(s, m->a.d);
-		dirlist_drop_locked(s, m->b.d);
-		node_retire(s, m->a.n);
-	}
+	settle(m, &m->a, &m->b);
+	if (exchange)
+		settle(m, &m->b, &m->a);
 }
 
 /* Once more, under the lock of the file's names: another one of them has changed. */
@@ -490,6 +491,10 @@ static int locked(struct renaming *m)
 		r = rdir_open(s, m->a.d->dir->upper, &m->a.e);
 	if (r == 0)
 		r = rdir_open(s, m->b.d->dir->upper, &m->b.e);
+	if (r == 0)
+		r = ready_to_settle(&m->a, &m->b);
+	if (r == 0 && exchange)
+		r = ready_to_settle(&m->b, &m->a);
 	return r == 0 ? with_names(m, seen) : r;
 }
 
@@ -498,8 +503,11 @@ static void side_done(struct lam_stack *s, struct side *side)
 	fdcache_put(&s->fds, side->e);
 	node_put(s, side->n);
 	found_done(s, &side->f);
+	free(side->node_name);
+	free(side->dir_name);
 	side->e = NULL;
 	side->n = NULL;
+	side->node_name = side->dir_name = NULL;
 	side->whiteout = side->lower_positive = false;
 }
 
@@ -532,6 +540,28 @@ static int with_locks(struct renaming *m)
 	return r;
 }
 
+/* Whether a directory may take the target's name, for all that is known before the locks. */
+static int target_is_empty(struct renaming *m)
+{
+	struct lam_stack *s = m->s;
+	struct node *t = NULL;
+	bool whiteouts;
+	int r;
+
+	mutex_lock(&m->b.d->dir->lock);
+	r = lookup_entry_locked(s, m->b.d, m->b.name, NULL, &t);
+	mutex_unlock(&m->b.d->dir->lock);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (t->dir) {
+		mutex_lock(&t->dir->lock);
+		r = dirlist_check_empty(s, t, &whiteouts);
+		mutex_unlock(&t->dir->lock);
+	}
+	node_put(s, t);
+	return r;
+}
+
 /* Copy up what one side names, or only see whether it may be moved.  Without locks: it may take long. */
 static int copy_side(struct renaming *m, struct side *side, bool check_only)
 {
@@ -552,6 +582,10 @@ static int copy_side(struct renaming *m, struct side *side, bool check_only)
 	else if (n->dir && n->dir->n_lower && !s->redirect_on)
 		r = -EXDEV;
 	else if (check_only)
+		;
+	else if (n->dir && !node_is_upper(n) && !(m->flags & LAM_RENAME_EXCHANGE))
+		r = target_is_empty(m); /* nothing is copied for what will be refused */
+	if (r < 0 || check_only)
 		;
 	else if (n->flags & NF_METACOPY && !s->redirect_on)
 		r = copyup_data(s, m->call, n, UINT64_MAX);
@@ -589,7 +623,9 @@ int lam_rename(struct lam_stack *s, const struct lam_call *call, uint64_t parent
 	m.b.d = b.n;
 	perm_thread_init();
 	for (unsigned tries = 0; tries < 16; tries++) {
-		r = flags & LAM_RENAME_EXCHANGE ? copy_side(&m, &m.b, true) : 0;
+		r = attr_check_change(s, b.n, true);
+		if (r == 0 && flags & LAM_RENAME_EXCHANGE)
+			r = copy_side(&m, &m.b, true);
 		if (r == 0)
 			r = copy_side(&m, &m.a, false);
 		if (r == 0 && flags & LAM_RENAME_EXCHANGE)

@@ -296,47 +296,51 @@ static int detached(struct lam_stack *s, uint64_t id, const struct sys_handle *h
 	return 0;
 }
 
-/* An upper file without a known name may have its data below (metacopy): only a lookup by name finds where.
- * Its name is found by a walk of upper. */
+/* A walk of a layer for a name that leads to an object.  An inode may have other names there, which are hidden
+ * or lead elsewhere by now: the walk goes on until one of them does. */
 struct namewalk {
 	struct lam_stack *s;
+	uint16_t layer;
 	uint64_t ino;
 	const struct fsys *fs;
-	struct sys_handle dir;
-	char name[LAM_NAME_MAX + 1];
+	uint64_t id;	    /* of the object */
+	struct node *found; /* held */
 };
 
 static int name_seen(void *ctx, const struct walked *at, const struct sys_dirent *de)
 {
 	struct namewalk *w = ctx;
+	struct sys_handle dir;
+	HELD(d, w->s);
+	HELD(n, w->s);
+	int r;
 
 	if (!de || de->ino != w->ino || at->fs != w->fs || strlen(de->name) > LAM_NAME_MAX)
 		return 0;
-	if (sys_name_to_handle(at->fd, "", &w->dir, NULL) < 0)
+	if (sys_name_to_handle(at->fd, "", &dir, NULL) < 0 ||
+	    resolve_dir(w->s, &dir, w->layer, &d.n) < 0)
 		return 0;
-	strcpy(w->name, de->name);
+	mutex_lock(&d.n->dir->lock);
+	r = lookup_entry_locked(w->s, d.n, de->name, NULL, &n.n);
+	mutex_unlock(&d.n->dir->lock);
+	if (r < 0 || n.n->id != w->id)
+		return 0;
+	w->found = TAKE_PTR(n.n);
 	return 1;
 }
 
-/* Look N up under the name that a walk of LAYER found; 0 if that leads to N. */
+/* Find a name of N in LAYER. */
 static int connect_in(struct lam_stack *s, struct node *n, uint16_t layer, const struct fsys *fs)
 {
-	struct namewalk w = { .s = s, .ino = n->real_ino, .fs = fs };
-	HELD(d, s);
-	HELD(at, s);
+	struct namewalk w = { .s = s, .layer = layer, .ino = n->real_ino, .fs = fs, .id = n->id };
 	int r = walk_layer(s, layer, name_seen, &w, NULL);
 
-	if (r <= 0)
-		return r < 0 ? r : -ESTALE;
-	r = resolve_dir(s, &w.dir, layer, &d.n);
-	if (r < 0)
-		return r;
-	mutex_lock(&d.n->dir->lock);
-	r = lookup_entry_locked(s, d.n, w.name, NULL, &at.n);
-	mutex_unlock(&d.n->dir->lock);
-	if (r < 0)
-		return r == -ENOENT ? -ESTALE : r;
-	return at.n == n ? 0 : -ESTALE;
+	if (r > 0)
+		r = w.found == n ? 0 : -ESTALE;
+	else if (r == 0)
+		r = -ESTALE;
+	node_put(s, w.found);
+	return r;
 }
 
 /* The cheap way first: the kernel may know where the inode is. */
@@ -672,24 +676,20 @@ static int resolve_by_walk(struct lam_stack *s, uint64_t id, struct fsys *fs, ui
 	if (r > 0)
 		upper_ino = id_real_ino(s, upper, &upper_fs);
 	for (unsigned i = id & ID_BORN_UPPER || r > 0 ? 0 : 1; i <= s->n_lower; i++) {
-		struct namewalk w = { .s = s, .ino = i ? ino : upper_ino, .fs = i ? fs : upper_fs };
-		HELD(d, s);
+		struct namewalk w = { .s = s,
+				      .layer = (uint16_t)i,
+				      .ino = i ? ino : upper_ino,
+				      .fs = i ? fs : upper_fs,
+				      .id = id };
 
 		if ((!i && !s->has_upper) || (i && id & ID_BORN_UPPER))
 			break;
 		if (!layer_has_fs(s, (uint16_t)i, fs) && !(i == 0 && r > 0))
 			continue;
-		if (walk_layer(s, (uint16_t)i, name_seen, &w, NULL) <= 0 ||
-		    resolve_dir(s, &w.dir, (uint16_t)i, &d.n) < 0)
-			continue;
-		mutex_lock(&d.n->dir->lock);
-		if (lookup_entry_locked(s, d.n, w.name, NULL, ret) < 0)
-			*ret = NULL;
-		mutex_unlock(&d.n->dir->lock);
-		if (*ret && (*ret)->id == id)
+		if (walk_layer(s, (uint16_t)i, name_seen, &w, NULL) > 0) {
+			*ret = w.found;
 			return 0;
-		node_put(s, *ret);
-		*ret = NULL;
+		}
 	}
 	return -ESTALE;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Secrets of front ends: random bytes that are made once and kept in the work directory, for as long
- * as the upper layer that they belong to.  The lock of the work directory keeps other processes out;
+ * What front ends keep in the work directory, for as long as the upper layer that it belongs to: secrets,
+ * which are random bytes made once, and files of their own.  The lock of the work directory keeps other processes out;
  * no lock is taken here, as each front end asks once, when it is opened.
  */
 #include "core.h"
@@ -66,11 +66,31 @@ static int make_secret(struct lam_stack *s, const char *name, void *buf, size_t 
 	return 0;
 }
 
+static bool name_is_good(const char *name)
+{
+	return strlen(name) < NAME_ROOM && !strchr(name, '/');
+}
+
+int lam_stack_file(struct lam_stack *s, const char *name, int *ret_fd)
+{
+	int fd;
+
+	if (!name_is_good(name))
+		return -EINVAL;
+	if (s->own_fd < 0)
+		return -EROFS;
+	fd = sys_openat(s->own_fd, name, O_CREAT | O_RDWR | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return fd;
+	*ret_fd = fd;
+	return 0;
+}
+
 int lam_stack_secret(struct lam_stack *s, const char *name, void *buf, size_t size)
 {
 	int r;
 
-	if (size == 0 || size > SECRET_MAX || strlen(name) >= NAME_ROOM || strchr(name, '/'))
+	if (size == 0 || size > SECRET_MAX || !name_is_good(name))
 		return -EINVAL;
 	if (s->own_fd < 0)
 		return -EROFS;

@@ -498,6 +498,7 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	for (unsigned i = 0; i < NAME_STRIPES; i++)
 		mutex_init(&s->name_locks[i], RANK_NAMES);
 	mutex_init(&s->copyup_lock, RANK_LEAF);
+	mutex_init(&s->alias_lock, RANK_LEAF);
 	mutex_init(&s->record_lock, RANK_LEAF);
 	mutex_init(&s->rdir_lock, RANK_RDIR);
 	mutex_init(&s->listings_lock, RANK_LISTINGS);

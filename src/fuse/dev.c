@@ -50,7 +50,8 @@ struct dev_thread {
 	char *buf;
 	size_t buf_size, in_off, out_off;
 	struct placement placement;
-	bool eager; /* the last read after an answer found a request */
+	bool pinned; /* the buffer is in memory */
+	bool eager;  /* the last read after an answer found a request */
 };
 
 /* A request that waits for a late thread. */
@@ -125,9 +126,11 @@ static int channel_fd(struct fuse_front *front, unsigned i, bool *ret_own)
 }
 
 /* A worker that is killed in a page fault while the kernel copies a message makes an error of it: so there
- * are no faults.  Where memory may not be locked, at least the first are over. */
+ * are no faults.  Where memory may not be locked, at least the first are over.  A thread that never takes a
+ * request needs none of that. */
 static void pin_buffer(struct dev_thread *t)
 {
+	t->pinned = true;
 	if (!t->front->link || mlock(t->buf, t->buf_size) == 0)
 		return;
 	log_debug("the buffers cannot be locked in memory: %s", log_errno(-errno));
@@ -181,7 +184,6 @@ static int dev_new(struct fuse_front *front, struct slot *slot, unsigned i, stru
 	if (buf == MAP_FAILED)
 		return -errno;
 	t->buf = buf;
-	pin_buffer(t);
 	t->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (t->epoll < 0)
 		return -errno;
@@ -333,6 +335,8 @@ static int step(struct dev_thread *t)
 
 	if (crew_parked(&t->front->crew, t->index))
 		return wait_parked(t);
+	if (!t->pinned)
+		pin_buffer(t);
 	if (!t->eager && !atomic_load_explicit(&t->front->draining, memory_order_relaxed)) {
 		int r = wait_event(t);
 

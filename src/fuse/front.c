@@ -210,6 +210,7 @@ static struct fuse_front *front_new(struct lam_stack *stack)
 		return NULL;
 	front->stack = stack;
 	front->fd = -1;
+	front->unmounter.fd = -1;
 	front->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	front->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	front->holds = holds_new();
@@ -256,6 +257,12 @@ int fuse_front_open(struct fuse_front **ret, struct lam_stack *stack,
 	r = make_threads(front);
 	if (r < 0) {
 		log_error("out of memory");
+		return r;
+	}
+	if (front->by_helper)
+		r = helper_stand_by(front->mountpoint, &front->unmounter);
+	if (r < 0) {
+		log_error("cannot start who is to unmount in the end: %s", log_errno(r));
 		return r;
 	}
 	r = lam_stack_add_user(stack, front_in_use, front);
@@ -411,6 +418,7 @@ void fuse_front_close(struct fuse_front *front)
 		if (!atomic_load(&front->dead) && !front->detached)
 			mount_detach(front);
 	}
+	helper_dismiss(&front->unmounter);
 	/* With the connection the kernel's references are gone: so are orphans. */
 	if (front->holds)
 		holds_clear(front->holds, gone, front);

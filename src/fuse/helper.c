@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -186,18 +187,71 @@ int helper_mount(const char *mountpoint, const char *options, int *ret_fd)
 	return r;
 }
 
-int helper_umount(const char *mountpoint)
+/* The child: async-signal-safe calls only, as other threads may be there. */
+_Noreturn static void wait_and_unmount(int fd, char *const argv[])
+{
+	sigset_t none;
+	char byte;
+	ssize_t n;
+
+	/* Not even the connection is kept alive here. */
+	if (fd != STDERR_FILENO + 1 && dup2(fd, STDERR_FILENO + 1) < 0)
+		_exit(1);
+	(void)close_range(STDERR_FILENO + 2, ~0u,
+			  0); /* an older kernel leaves them until the end */
+	do {
+		n = read(STDERR_FILENO + 1, &byte, 1);
+	} while (n < 0 && errno == EINTR);
+	if (n != 1)
+		_exit(0);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)close(STDERR_FILENO + 1);
+	(void)execvp(argv[0], argv);
+	_exit(1);
+}
+
+int helper_stand_by(const char *mountpoint, struct helper_unmounter *ret)
 {
 	char *argv[] = { unconst("fusermount3"), unconst("-u"),	      unconst("-q"), unconst("-z"),
 			 unconst("--"),		 unconst(mountpoint), NULL };
-	int null CLEANUP_CLOSE = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	pid_t pid = -1;
+	int ours CLEANUP_CLOSE = -1, theirs CLEANUP_CLOSE = -1;
+	int fds[2];
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	theirs = fds[0];
+	ours = fds[1];
+	pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (pid == 0) {
+		(void)close(ours); /* or it would wait for itself */
+		wait_and_unmount(theirs, argv);
+	}
+	*ret = (struct helper_unmounter){ .fd = TAKE_FD(ours), .pid = pid };
+	return 0;
+}
+
+int helper_umount(struct helper_unmounter *u)
+{
+	const char byte = 0;
 	int r;
 
-	if (null < 0)
-		return -errno;
-	r = start(argv, -1, null, &pid);
+	if (u->fd < 0)
+		return -EINVAL;
+	r = write(u->fd, &byte, 1) == 1 ? 0 : -errno;
+	(void)close(TAKE_FD(u->fd));
 	if (r == 0)
-		r = finish(pid);
+		r = finish(u->pid);
 	return r == -EPERM ? -EINVAL : r;
+}
+
+void helper_dismiss(struct helper_unmounter *u)
+{
+	if (u->fd < 0)
+		return;
+	(void)close(TAKE_FD(u->fd));
+	(void)finish(u->pid); /* it has nothing to say */
 }

@@ -18,6 +18,7 @@
 #include "compat.h"
 #include "crew.h"
 #include "front.h"
+#include "helper.h"
 #include "holds.h"
 #include "late.h"
 #include "passthrough.h"
@@ -68,10 +69,11 @@ struct fuse_front {
 	bool detached;	      /* the mount was taken away; only serve and close look */
 	atomic_int failure;   /* what ended serving, if it was an error */
 
-	char *mountpoint; /* absolute; NULL: handed over mounted */
-	bool by_helper;	  /* mounted through fusermount3 */
-	uint32_t owner;	  /* the user who mounted */
-	bool root_only;	  /* of others than the owner only root may enter */
+	char *mountpoint;		   /* absolute; NULL: handed over mounted */
+	bool by_helper;			   /* mounted through fusermount3 */
+	struct helper_unmounter unmounter; /* of such a mount */
+	uint32_t owner;			   /* the user who mounted */
+	bool root_only;			   /* of others than the owner only root may enter */
 	bool opens_answered, no_acl, no_xattr, writeback;
 	bool read_only;			 /* nothing can be written, ever */
 	bool want_passthrough;		 /* ask the kernel for it */

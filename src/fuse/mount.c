@@ -212,10 +212,13 @@ void mount_detach(struct fuse_front *front)
 
 	if (!front->mountpoint)
 		return;
-	if (front->by_helper)
-		r = helper_umount(front->mountpoint);
-	else if (umount2(front->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+	if (front->by_helper) {
+		if (front->unmounter.fd < 0) /* not serving yet */
+			(void)helper_stand_by(front->mountpoint, &front->unmounter);
+		r = helper_umount(&front->unmounter);
+	} else if (umount2(front->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0) {
 		r = -errno;
+	}
 	/* EINVAL, ENOENT: somebody else took it away meanwhile. */
 	if (r < 0 && r != -EINVAL && r != -ENOENT)
 		log_warning("cannot unmount %s: %s", QUOTE(front->mountpoint), log_errno(r));

@@ -91,6 +91,10 @@ int op_fallocate(struct request *rq)
 			  in->length);
 	/* The request does not say whether bits go; whether there were any, we know. */
 	notify_priv_gone(rq->front, rq->head.nodeid);
+	/* A filesystem may have set the times before it refuses, and the kernel looks again only
+	 * after a success. */
+	if (r < 0)
+		(void)notify_inval_inode(rq->front, rq->head.nodeid, -1, 0);
 	return r;
 }
 

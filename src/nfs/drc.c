@@ -7,15 +7,27 @@
  * port is not compared: not every client comes back from the same one.  A fixed number of entries,
  * the longest unused one goes first; entries of requests that are being done never go.
  *
- * Lock: drc->lock, for everything.  Answers are copied under it, at most DRC_ANSWER_MAX bytes.
+ * What takes, gives or moves a name would also be harmful after the server has been killed between
+ * doing and answering.  So those requests are written to a file before they begin and when they are
+ * done; the next run reads it.  The file need not be durable: after a crash of the machine its
+ * contents could be older than the tree, so it counts only within one boot.
+ *
+ * Lock: drc->lock, for everything but the file's slot of an entry that is being done, which belongs
+ * to who does it.  Answers are copied under it, at most DRC_ANSWER_MAX bytes; nothing is written.
  */
 #include "internal.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/check.h"
+#include "base/cleanup.h"
 #include "base/hash.h"
+#include "base/log.h"
 
 #define KEEP_MS 120000u	  /* after this long nobody asks again */
 #define WAIT_STEP_MS 100u /* for the first one's answer */
@@ -28,6 +40,27 @@ struct drc_entry {
 	uint64_t since_ms;
 	size_t len;
 	bool busy, used;
+	bool noted;	   /* it has a slot in the file */
+	bool interrupted;  /* begun by an earlier run */
+	uint64_t noted_id; /* with either */
+	uint8_t answer[DRC_ANSWER_MAX];
+};
+
+/* The file: a head, and a slot for each entry. */
+#define FILE_MAGIC "lamina replies 1"
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+
+struct file_head {
+	char magic[20];
+	char boot[36];
+	uint32_t entries, slot_size;
+};
+
+struct file_slot {
+	uint64_t sum; /* of all that follows, as far as it is used */
+	struct drc_key key;
+	uint64_t id;
+	uint32_t done, len; /* DONE 0: begun */
 	uint8_t answer[DRC_ANSWER_MAX];
 };
 
@@ -40,15 +73,117 @@ struct drc {
 	struct drc_chain *chains;
 	size_t mask;
 	struct drc_entry *entries;
+	unsigned n_entries;
+	int fd; /* of the file, or -1 */
 };
 
-struct drc *drc_new(unsigned entries)
+static struct drc_chain *chain_of(struct drc *drc, const struct drc_key *key)
+{
+	return &drc->chains[hash_u64(key->hash ^ key->xid) & drc->mask];
+}
+
+/* ---- The file ---- */
+
+static off_t slot_at(const struct drc *drc, const struct drc_entry *entry)
+{
+	const size_t slot = (size_t)(entry - drc->entries);
+
+	return (off_t)(sizeof(struct file_head) + slot * sizeof(struct file_slot));
+}
+
+static uint64_t slot_sum(const struct file_slot *slot)
+{
+	const size_t from = offsetof(struct file_slot, key);
+
+	return hash_bytes((const uint8_t *)slot + from,
+			  offsetof(struct file_slot, answer) - from + slot->len);
+}
+
+/* To fail costs no more than what there would be without a file. */
+static void store(const struct drc *drc, const struct drc_entry *entry, const uint8_t *answer,
+		  size_t len)
+{
+	struct file_slot slot;
+
+	memset(&slot, 0, sizeof(slot));
+	slot.key = entry->key;
+	slot.id = entry->noted_id;
+	slot.done = answer ? 1 : 0;
+	slot.len = (uint32_t)len;
+	if (answer)
+		memcpy(slot.answer, answer, len);
+	slot.sum = slot_sum(&slot);
+	if (pwrite(drc->fd, &slot, offsetof(struct file_slot, answer) + len, slot_at(drc, entry)) <
+	    0)
+		log_warning("nfs: an answer is not kept for the next start: %s", log_errno(-errno));
+}
+
+static void load_slot(struct drc *drc, struct drc_entry *entry)
+{
+	struct file_slot slot;
+
+	memset(&slot, 0, sizeof(slot));
+	if (pread(drc->fd, &slot, sizeof(slot), slot_at(drc, entry)) <
+		    (ssize_t)offsetof(struct file_slot, answer) ||
+	    slot.len > DRC_ANSWER_MAX || slot.sum == 0 || slot.sum != slot_sum(&slot))
+		return;
+	entry->key = slot.key;
+	entry->noted_id = slot.id;
+	entry->interrupted = !slot.done;
+	entry->len = slot.len;
+	memcpy(entry->answer, slot.answer, slot.len);
+	/* While the server was not there, nobody could ask. */
+	entry->since_ms = front_now_ms();
+	entry->used = true;
+	LIST_INSERT_HEAD(chain_of(drc, &entry->key), entry, in_chain);
+	TAILQ_REMOVE(&drc->by_age, entry, by_age);
+	TAILQ_INSERT_TAIL(&drc->by_age, entry, by_age);
+}
+
+static bool read_boot_id(char ret[36])
+{
+	CLEANUP_CLOSE int fd = open(BOOT_ID, O_RDONLY | O_CLOEXEC);
+
+	return fd >= 0 && read(fd, ret, 36) == 36;
+}
+
+/* Take over what the last run left, if it was in this boot. */
+static void load(struct drc *drc)
+{
+	struct file_head head, want = { .magic = FILE_MAGIC,
+					.entries = drc->n_entries,
+					.slot_size = sizeof(struct file_slot) };
+
+	if (!read_boot_id(want.boot)) {
+		log_warning("nfs: answers are not kept for the next start: no boot id");
+		(void)close(drc->fd);
+		drc->fd = -1;
+		return;
+	}
+	if (pread(drc->fd, &head, sizeof(head), 0) == sizeof(head) &&
+	    memcmp(&head, &want, sizeof(head)) == 0) {
+		for (unsigned i = 0; i < drc->n_entries; i++)
+			load_slot(drc, &drc->entries[i]);
+		return;
+	}
+	if (ftruncate(drc->fd, 0) < 0 || pwrite(drc->fd, &want, sizeof(want), 0) != sizeof(want))
+		log_warning("nfs: answers are not kept for the next start: %s", log_errno(-errno));
+}
+
+/* ---- The cache ---- */
+
+struct drc *drc_new(unsigned entries, int fd)
 {
 	struct drc *drc = calloc(1, sizeof(*drc));
 	size_t chains = 1;
 
-	if (!drc)
+	if (!drc) {
+		if (fd >= 0)
+			(void)close(fd);
 		return NULL;
+	}
+	drc->fd = fd;
+	drc->n_entries = entries;
 	while (chains < entries)
 		chains *= 2;
 	drc->chains = calloc(chains, sizeof(*drc->chains));
@@ -62,6 +197,8 @@ struct drc *drc_new(unsigned entries)
 	TAILQ_INIT(&drc->by_age);
 	for (unsigned i = 0; i < entries; i++)
 		TAILQ_INSERT_TAIL(&drc->by_age, &drc->entries[i], by_age);
+	if (drc->fd >= 0)
+		load(drc);
 	return drc;
 }
 
@@ -69,14 +206,11 @@ void drc_free(struct drc *drc)
 {
 	if (!drc)
 		return;
+	if (drc->fd >= 0)
+		(void)close(drc->fd);
 	free(drc->chains);
 	free(drc->entries);
 	free(drc);
-}
-
-static struct drc_chain *chain_of(struct drc *drc, const struct drc_key *key)
-{
-	return &drc->chains[hash_u64(key->hash ^ key->xid) & drc->mask];
 }
 
 static bool same(const struct drc_key *a, const struct drc_key *b)
@@ -125,6 +259,7 @@ static struct drc_entry *take_locked(struct drc *drc, const struct drc_key *key)
 	TAILQ_INSERT_TAIL(&drc->by_age, entry, by_age);
 	entry->key = *key;
 	entry->used = entry->busy = true;
+	entry->noted = entry->interrupted = false;
 	entry->since_ms = front_now_ms();
 	LIST_INSERT_HEAD(chain_of(drc, key), entry, in_chain);
 	return entry;
@@ -147,18 +282,40 @@ enum drc_found drc_begin(struct drc *drc, const struct drc_key *key, struct drc_
 		*ret_entry = take_locked(drc, key);
 		return DRC_NEW;
 	}
+	if (entry->interrupted) {
+		entry->busy = entry->noted = true;
+		*ret_entry = entry;
+		return DRC_AGAIN;
+	}
 	memcpy(answer, entry->answer, entry->len);
 	*ret_len = entry->len;
 	return DRC_REPLAY;
+}
+
+void drc_note(struct drc *drc, struct drc_entry *entry, uint64_t id)
+{
+	if (!entry || drc->fd < 0)
+		return;
+	entry->noted = true;
+	entry->noted_id = id;
+	store(drc, entry, NULL, 0);
+}
+
+uint64_t drc_noted(const struct drc_entry *entry)
+{
+	return entry->noted_id;
 }
 
 void drc_done(struct drc *drc, struct drc_entry *entry, const uint8_t *answer, size_t len)
 {
 	if (!entry)
 		return;
+	CHECK(len <= DRC_ANSWER_MAX);
+	if (entry->noted && drc->fd >= 0 && len > 0)
+		store(drc, entry, answer, len);
 	mutex_lock(&drc->lock);
-	CHECK(entry->busy && len <= DRC_ANSWER_MAX);
-	entry->busy = false;
+	CHECK(entry->busy);
+	entry->busy = entry->interrupted = false;
 	entry->len = len;
 	if (len > 0)
 		memcpy(entry->answer, answer, len);

@@ -25,6 +25,7 @@
 #define DEFAULT_STALL 30u
 #define DRC_ENTRIES 4096u
 #define KEY_NAME "nfs-key"
+#define REPLIES_NAME "nfs-replies"
 
 static const char *const default_rules[] = { "127.0.0.0/8", "::1" };
 
@@ -175,7 +176,7 @@ static int make_transport(struct nfs_front *front, const struct nfs_front_config
 static int set_up(struct nfs_front *front, const struct nfs_front_config *config)
 {
 	uint64_t verf;
-	int r = take_rules(front, config);
+	int fd, r = take_rules(front, config);
 
 	if (r == 0)
 		r = take_export_path(front, config->export_path);
@@ -188,7 +189,11 @@ static int set_up(struct nfs_front *front, const struct nfs_front_config *config
 	if (getrandom(&verf, sizeof(verf), 0) != sizeof(verf))
 		return -EIO;
 	atomic_store(&front->write_verf, verf);
-	front->drc = drc_new(DRC_ENTRIES);
+	/* Without a work directory nothing can be changed, so there is nothing to keep. */
+	r = lam_stack_file(front->stack, REPLIES_NAME, &fd);
+	if (r < 0 && r != -EROFS)
+		log_warning("nfs: answers are not kept for the next start: %s", log_errno(r));
+	front->drc = drc_new(DRC_ENTRIES, r < 0 ? -1 : fd);
 	if (!front->drc)
 		return -ENOMEM;
 	return make_transport(front, config);

@@ -95,7 +95,8 @@ struct drc_key {
 };
 
 enum drc_found {
-	DRC_NEW,    /* do it, then drc_done() */
+	DRC_NEW,   /* do it, then drc_done() */
+	DRC_AGAIN, /* the same, but an earlier run of the server has begun it, and perhaps done it */
 	DRC_REPLAY, /* the answer is in the caller's buffer */
 	DRC_BUSY,   /* the first one is still being done */
 };
@@ -104,11 +105,18 @@ enum drc_found {
 
 struct drc_entry;
 
-struct drc *drc_new(unsigned entries);
+/* FD (owned from here on; -1: none) keeps what must be known by the next run of the server. */
+struct drc *drc_new(unsigned entries, int fd);
 void drc_free(struct drc *drc);
-/* With DRC_NEW, *RET_ENTRY is for drc_done(), NULL where all entries are in use. */
+/* With DRC_NEW and DRC_AGAIN, *RET_ENTRY is for drc_done(), NULL where all entries are in use. */
 enum drc_found drc_begin(struct drc *drc, const struct drc_key *key, struct drc_entry **ret_entry,
 			 uint8_t *answer, size_t *ret_len);
+#define DRC_NEW_OBJECT UINT64_MAX
+/* What is done now cannot be done twice: note that it has begun, and the object that it is about (or
+ * DRC_NEW_OBJECT).  ENTRY may be NULL. */
+void drc_note(struct drc *drc, struct drc_entry *entry, uint64_t id);
+/* With DRC_AGAIN: what was noted by the run that began it. */
+uint64_t drc_noted(const struct drc_entry *entry);
 /* Keep the answer; LEN 0: there is none, forget the request.  ENTRY may be NULL. */
 void drc_done(struct drc *drc, struct drc_entry *entry, const uint8_t *answer, size_t len);
 
@@ -280,8 +288,10 @@ struct nfs_call {
 	XDR *out;
 	uint8_t *out_buf; /* where OUT begins */
 	size_t out_room;
-	bool failed;	       /* the results tell of an error */
-	struct file_part file; /* follows the results */
+	bool failed;		 /* the results tell of an error */
+	struct drc_entry *entry; /* NULL: replays of it are harmless, or not known */
+	bool again;		 /* DRC_AGAIN */
+	struct file_part file;	 /* follows the results */
 	/* What results point to. */
 	uint8_t handle_room[HANDLE_SIZE];
 	char path_room[4096];

@@ -46,8 +46,8 @@ bool change_begin(struct nfs_call *call, uint64_t id)
 		if (its_id == id)
 			return false;
 	}
-	/* Some workers are left for those who only read. */
-	if (n_long + 2 > front->n_workers)
+	/* Two workers are left for those who only read. */
+	if (n_long + 2 >= front->n_workers)
 		return false;
 	atomic_store(&front->running[call->worker].since_ms, now);
 	atomic_store(&front->running[call->worker].id, id);

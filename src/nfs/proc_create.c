@@ -45,6 +45,27 @@ static nfsstat3 check_free(struct making *m, nfsstat3 status)
 	return status;
 }
 
+/* To be called before an object is made. */
+static void note(const struct making *m)
+{
+	drc_note(m->call->front->drc, m->call->entry, DRC_NEW_OBJECT);
+}
+
+/* An object of this name is there, but an earlier run of the server, which was killed, has begun this very
+ * request: then it is what that has made, if it looks like it. */
+static nfsstat3 made_before(struct making *m, nfsstat3 status, uint32_t type)
+{
+	struct nfs_call *call = m->call;
+	struct lam_entry entry;
+
+	if (status != NFS3ERR_EXIST || !call->again ||
+	    lam_lookup(call->front->stack, &call->lam, m->dir.obj.id, m->name, &entry) < 0 ||
+	    (entry.attr.mode & S_IFMT) != type || (type == S_IFREG && entry.attr.size > 0))
+		return status;
+	m->entry = entry;
+	return NFS3_OK;
+}
+
 /* The mode of a new object: the owner's only where the client did not say. */
 static uint32_t first_mode(const struct making *m, const sattr3 *attr, uint32_t type)
 {
@@ -170,10 +191,13 @@ static nfsstat3 reuse(struct making *m, const sattr3 *attr)
 static nfsstat3 create_plain(struct making *m, const sattr3 *attr, bool guarded)
 {
 	struct nfs_call *call = m->call;
-	nfsstat3 status = nfs_status(lam_mknod(call->front->stack, &call->lam, m->dir.obj.id,
-					       m->name, first_mode(m, attr, S_IFREG), 0, 0,
-					       &m->entry));
+	nfsstat3 status;
 
+	note(m);
+	status = nfs_status(lam_mknod(call->front->stack, &call->lam, m->dir.obj.id, m->name,
+				      first_mode(m, attr, S_IFREG), 0, 0, &m->entry));
+	if (guarded)
+		status = made_before(m, status, S_IFREG);
 	if (status == NFS3_OK)
 		return set_rest(m, attr);
 	if (status == NFS3ERR_EXIST && !guarded)
@@ -214,9 +238,12 @@ void proc_mkdir(struct nfs_call *call, void *args, void *res)
 	struct making m = { 0 };
 	nfsstat3 status = begin(call, &in->where, &m);
 
-	if (status == NFS3_OK)
+	if (status == NFS3_OK) {
+		note(&m);
 		status = nfs_status(lam_mkdir(call->front->stack, &call->lam, m.dir.obj.id, m.name,
 					      first_mode(&m, &in->attr, S_IFDIR), &m.entry));
+		status = made_before(&m, status, S_IFDIR);
+	}
 	if (status == NFS3_OK)
 		status = set_rest(&m, &in->attr);
 	finish(&m, status, res);
@@ -237,8 +264,10 @@ void proc_symlink(struct nfs_call *call, void *args, void *res)
 	if (status == NFS3_OK) {
 		memcpy(call->path_room, target->path3_val, target->path3_len);
 		call->path_room[target->path3_len] = '\0';
+		note(&m);
 		status = nfs_status(lam_symlink(call->front->stack, &call->lam, m.dir.obj.id,
 						m.name, call->path_room, &m.entry));
+		status = made_before(&m, status, S_IFLNK);
 	}
 	if (status == NFS3_OK)
 		status = set_rest(&m, &in->attr);
@@ -264,10 +293,13 @@ void proc_mknod(struct nfs_call *call, void *args, void *res)
 	} else if (in->what.type != NF3SOCK && in->what.type != NF3FIFO && status == NFS3_OK) {
 		status = NFS3ERR_BADTYPE;
 	}
-	if (status == NFS3_OK)
+	if (status == NFS3_OK) {
+		note(&m);
 		status = nfs_status(lam_mknod(call->front->stack, &call->lam, m.dir.obj.id, m.name,
 					      first_mode(&m, attr, type), spec.major_number,
 					      spec.minor_number, &m.entry));
+		status = made_before(&m, status, type);
+	}
 	if (status == NFS3_OK)
 		status = set_rest(&m, attr);
 	finish(&m, status, res);

@@ -29,11 +29,31 @@ static nfsstat3 dots_status(const char *name, bool is_rmdir)
 	return name[1] == '\0' ? NFS3ERR_INVAL : NFS3ERR_EXIST;
 }
 
-static void take_away(struct nfs_call *call, const dirop3 *in, bool is_rmdir, status_wcc3 *out)
+/* An earlier run of the server has begun this request and was killed.  If what it was about is not there
+ * any more it was done. */
+static bool gone_before(const struct nfs_call *call, nfsstat3 status, const struct object *victim)
+{
+	return call->again && (status == NFS3ERR_NOENT ||
+			       (status == NFS3_OK && victim->id != drc_noted(call->entry)));
+}
+
+static nfsstat3 take_victim(struct nfs_call *call, const struct object *dir, const char *name,
+			    const struct object *victim, bool is_rmdir)
 {
 	struct lam_stack *stack = call->front->stack;
+	nfsstat3 status = access_check_remove(call, dir, victim);
+
+	if (status != NFS3_OK)
+		return status;
+	drc_note(call->front->drc, call->entry, victim->id);
+	return nfs_status(is_rmdir ? lam_rmdir(stack, &call->lam, dir->id, name)
+				   : lam_unlink(stack, &call->lam, dir->id, name));
+}
+
+static void take_away(struct nfs_call *call, const dirop3 *in, bool is_rmdir, status_wcc3 *out)
+{
 	char name[LAM_NAME_MAX + 1];
-	struct object victim;
+	struct object victim = { 0 };
 	struct wcc dir;
 	nfsstat3 status = wcc_begin(call, &in->dir, &dir);
 
@@ -43,16 +63,17 @@ static void take_away(struct nfs_call *call, const dirop3 *in, bool is_rmdir, st
 		status = get_name(&in->name, name);
 	if (status == NFS3_OK && is_dots(name))
 		status = dots_status(name, is_rmdir);
-	if (status == NFS3_OK)
+	if (status == NFS3_OK) {
 		status = find_victim(call, &dir.obj, name, &victim);
-	if (status == NFS3_OK)
-		status = access_check_remove(call, &dir.obj, &victim);
-	if (status == NFS3_OK)
-		status = nfs_status(is_rmdir ? lam_rmdir(stack, &call->lam, dir.obj.id, name)
-					     : lam_unlink(stack, &call->lam, dir.obj.id, name));
+		if (gone_before(call, status, &victim))
+			status = NFS3_OK;
+		else if (status == NFS3_OK)
+			status = take_victim(call, &dir.obj, name, &victim, is_rmdir);
+	}
 	if (status == NFS3_OK) {
 		tell_name(call, dir.obj.id, name);
-		tell_changed(call, victim.id);
+		if (victim.id)
+			tell_changed(call, victim.id);
 		status = sync_dir(call, dir.obj.id);
 	}
 	out->status = status;
@@ -127,6 +148,35 @@ static nfsstat3 rename_check(struct nfs_call *call, struct renaming *rn)
 	return access_check_remove(call, rn->to_dir, &rn->replaced);
 }
 
+/* As gone_before(): what was to be moved is at its new place already. */
+static bool moved_before(struct nfs_call *call, nfsstat3 status, struct renaming *rn)
+{
+	struct object there;
+
+	if (!call->again ||
+	    !(status == NFS3ERR_NOENT ||
+	      (status == NFS3_OK && rn->moved.id != drc_noted(call->entry))) ||
+	    find_victim(call, rn->to_dir, rn->to_name, &there) != NFS3_OK ||
+	    there.id != drc_noted(call->entry))
+		return false;
+	rn->moved = there;
+	rn->replaces = false;
+	return true;
+}
+
+static nfsstat3 move(struct nfs_call *call, const struct renaming *rn)
+{
+	nfsstat3 status;
+
+	if (!change_begin(call, rn->moved.id))
+		return NFS3ERR_JUKEBOX;
+	drc_note(call->front->drc, call->entry, rn->moved.id);
+	status = nfs_status(lam_rename(call->front->stack, &call->lam, rn->from_dir->id,
+				       rn->from_name, rn->to_dir->id, rn->to_name, 0));
+	change_end(call);
+	return status;
+}
+
 static void rename_tell(struct nfs_call *call, const struct renaming *rn)
 {
 	tell_name(call, rn->from_dir->id, rn->from_name);
@@ -142,14 +192,12 @@ void proc_rename(struct nfs_call *call, void *args, void *res)
 	struct renaming rn = { 0 };
 	nfsstat3 status = rename_find(call, args, &rn);
 
-	if (status == NFS3_OK)
+	if (status == NFS3_OK) {
 		status = rename_check(call, &rn);
-	if (status == NFS3_OK && !change_begin(call, rn.moved.id)) {
-		status = NFS3ERR_JUKEBOX;
-	} else if (status == NFS3_OK) {
-		status = nfs_status(lam_rename(call->front->stack, &call->lam, rn.from_dir->id,
-					       rn.from_name, rn.to_dir->id, rn.to_name, 0));
-		change_end(call);
+		if (moved_before(call, status, &rn))
+			status = NFS3_OK;
+		else if (status == NFS3_OK)
+			status = move(call, &rn);
 	}
 	if (status == NFS3_OK) {
 		rename_tell(call, &rn);
@@ -174,9 +222,15 @@ static nfsstat3 link_to(struct nfs_call *call, const struct object *obj, const s
 
 	if (!change_begin(call, obj->id))
 		return NFS3ERR_JUKEBOX;
+	drc_note(call->front->drc, call->entry, obj->id);
 	status = nfs_status(
 		lam_link(call->front->stack, &call->lam, obj->id, dir->id, name, &entry));
 	change_end(call);
+	/* Begun by an earlier run of the server, and done by it. */
+	if (status == NFS3ERR_EXIST && call->again &&
+	    lam_lookup(call->front->stack, &call->lam, dir->id, name, &entry) == 0 &&
+	    entry.id == obj->id)
+		status = NFS3_OK;
 	if (status != NFS3_OK)
 		return status;
 	tell_name(call, dir->id, name);

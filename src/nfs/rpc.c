@@ -215,6 +215,8 @@ struct message {
 	size_t len;
 	uint8_t *out_buf;
 	struct file_part *file;
+	struct drc_entry *entry;
+	bool again;
 	XDR in, out;
 	uint32_t xid;
 	call_head head;
@@ -257,6 +259,8 @@ static void run(struct message *m, const struct procedure *p, const struct nfs_c
 		.proc = m->head.proc,
 		.out = &m->out,
 		.file = { .fd = -1 },
+		.entry = m->entry,
+		.again = m->again,
 		.out_buf = m->out_buf,
 	};
 	union nfs_args args;
@@ -286,23 +290,25 @@ static ssize_t run_once(struct message *m, const struct procedure *p, const stru
 		.len = (uint32_t)m->len,
 		.hash = hash_bytes(m->msg, m->len < HASHED_MAX ? m->len : HASHED_MAX),
 	};
-	struct drc_entry *entry = NULL;
 	size_t len;
 
 	memcpy(key.addr, m->peer->addr, sizeof(key.addr));
-	switch (drc_begin(m->front->drc, &key, &entry, m->out_buf, &len)) {
+	switch (drc_begin(m->front->drc, &key, &m->entry, m->out_buf, &len)) {
 	case DRC_REPLAY:
 		atomic_fetch_add(&m->front->replays, 1);
 		return (ssize_t)len;
 	case DRC_BUSY:
 		return 0;
+	case DRC_AGAIN:
+		m->again = true;
+		break;
 	case DRC_NEW:
 		break;
 	}
 	run(m, p, cred);
 	len = xdr_getpos(&m->out);
 	CHECK(len <= DRC_ANSWER_MAX);
-	drc_done(m->front->drc, entry, m->out_buf, len);
+	drc_done(m->front->drc, m->entry, m->out_buf, len);
 	return (ssize_t)len;
 }
 

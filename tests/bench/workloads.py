@@ -2,7 +2,8 @@
 """What is timed: for each workload the tree, the command, the phases and the aims.
 
 Phases: `cold` (nothing of the layers in the page cache), `first` (a fresh mount, the layers in the
-page cache), `warm` (the same again on the same mount).  Workloads that change the tree are run once
+page cache), `second` (the same again on the same mount), `warm` (and once more: a FUSE filesystem is asked
+for the attributes of what was read once more after it was read).  Workloads that change the tree are run once
 on a fresh mount, which is `first` too.
 An aim is a ratio to the kernel's overlayfs that Lamina sets out to reach.
 """
@@ -33,16 +34,16 @@ def all_workloads(ops, forest):
     n_churn = forest.count(20000)
     n_random = forest.count(50000)
     mib = max(32, int(256 * forest.scale))
-    reading = ("cold", "first", "warm")
+    reading = ("cold", "first", "second", "warm")
     git = "git --no-optional-locks -c safe.directory='*' -c core.fsmonitor=false status --porcelain"
     w = [
-        Workload("find", "big3", "find .", reading, aims={"first": 3.0, "warm": .85}),
+        Workload("find", "big3", "find .", reading, aims={"first": 3.0, "second": .85, "warm": .85}),
         Workload("find, 20 layers", "big20", "find .", reading),
         Workload("find + stat", "big3", "find . -printf '%s %m %T@\\n'", reading,
-                 aims={"first": 1.6, "warm": .85}, memory=True),
+                 aims={"first": 1.6, "second": .85, "warm": .85}, memory=True),
         Workload("find + stat, 20 layers", "big20", "find . -printf '%s %m %T@\\n'", reading),
         Workload("tar", "big3", "tar -cf - . | cat", reading, aims={"first": 3.0}),
-        Workload("git status", "git", git, reading, aims={"first": 2.2, "warm": .95}),
+        Workload("git status", "git", git, reading, aims={"first": 2.2, "second": .95, "warm": .95}),
         Workload("open+read+close", "victim", f"{ops} openread tree/dir7 {n_open}", ("warm",),
                  per=n_open,
                  unit="us", aims={"warm": .9}),

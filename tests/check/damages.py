@@ -486,6 +486,11 @@ damage("record-link-stale", lambda p: p.stale,
 damage("record-link-stale", lambda p: p.stale, variant="indexed", opts=ON, made=_linked,
 	craft=lambda p: _record_link(p, hexname(p.lower[0] + "/h1"), "-1"),
 	shows={"h1": b"new", "h2": b"new"})
+for variant, name, target in (("name", "junk", "1 2 3"), ("target", "%016x" % 5, "junk"),
+		("long", "%016x" % 6, "7" * 300)):
+	damage("record-origin", "lamina/origins/" + name, variant=variant, craft=lambda p, n=name, t=target: (
+		os.makedirs(p.work + "/lamina/origins"), os.symlink(t, p.work + "/lamina/origins/" + n)),
+		shows={"f": b"lower f"})
 damage("record-orphan", "lamina/orphans/0000000000000007", craft=lambda p: (
 	os.makedirs(p.work + "/lamina/orphans"), write(p.work + "/lamina/orphans/0000000000000007")),
 	shows={"f": b"lower f"})

@@ -253,8 +253,13 @@ static void try_change(void)
 	unsigned points = n_points;
 	bool good = take_reference(false, &old_tree, &old_kernel) &&
 		    take_reference(true, &new_tree, &new_kernel);
-	bool more = good;
+	bool more;
 
+	if (good && !strcmp(old_tree, new_tree) && !(change->may & MAY_SAME)) {
+		printf("  %s, %s: nothing changes\n", setup->name, change->name);
+		good = false;
+	}
+	more = good;
 	for (unsigned at = 1; more && good && at < POINTS_MOST; at++) {
 		bool unused;
 

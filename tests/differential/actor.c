@@ -102,13 +102,8 @@ static void close_slot(struct run *run, int slot)
 
 static void unmap_slot(struct run *run, int slot)
 {
-	for (int i = 0; i < 2; i++) {
-		struct side *s = &run->side[i];
-
-		if (s->map[slot])
-			munmap(s->map[slot], s->map_len[slot]);
-		s->map[slot] = NULL;
-	}
+	for (int i = 0; i < 2; i++)
+		op_unmap(&run->side[i], slot);
 }
 
 static void let_go(struct run *run)
@@ -175,6 +170,30 @@ static bool op_creates(const struct op *op)
 	       op->code == OP_MKNOD || op->code == OP_SYMLINK;
 }
 
+/* An object made immutable: the kernel still lets it be written through descriptors from before. */
+static bool guarded_at_once(struct run *run, const struct op *op)
+{
+	const struct side *kernel = &run->side[run->sh->kernel[0] ? 0 : 1];
+	struct statx sx;
+
+	if (op->code < OP_WRITE || op->code > OP_SPLICE || op->code == OP_TRUNCATE ||
+	    statx(op_fd(kernel, op->fd), "", AT_EMPTY_PATH, STATX_TYPE, &sx) < 0 ||
+	    !(sx.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND)))
+		return false;
+	rule_fired(run, "immutable-at-once");
+	return true;
+}
+
+/* The kernel lets an owner of (-1, -1) move the times of what is immutable. */
+static bool touches_guarded(struct run *run, const struct op *op)
+{
+	if ((op->code != OP_CHOWN && op->code != OP_FCHOWN) || (uint32_t)op->b != UINT32_MAX ||
+	    (uint32_t)op->c != UINT32_MAX)
+		return false;
+	rule_fired(run, "immutable-at-once");
+	return true;
+}
+
 /* FUSE has no request for these: the kernel does not do them either, so that both stay equal. */
 static bool fuse_cannot(struct run *run, const struct op *op, const struct rec *lamina)
 {
@@ -187,6 +206,8 @@ static bool fuse_cannot(struct run *run, const struct op *op, const struct rec *
 		rule_fired(run, "flags-of-special-files");
 		return true;
 	}
+	if (lamina->f[1].value == EPERM && (guarded_at_once(run, op) || touches_guarded(run, op)))
+		return true;
 	if (lamina->f[1].value != EOPNOTSUPP)
 		return false;
 	if (op->code != OP_FALLOCATE ||
@@ -197,7 +218,16 @@ static bool fuse_cannot(struct run *run, const struct op *op, const struct rec *
 	return true;
 }
 
-/* OTHER is the record of Lamina's side when this is the kernel's, which comes second. */
+/* The kernel's overlayfs does not copy ranges between files of two filesystems. */
+static bool kernel_cannot(struct run *run, const struct op *op, const struct rec *kernel)
+{
+	if (op->code != OP_COPY_RANGE || kernel->f[1].value != EXDEV)
+		return false;
+	rule_fired(run, "copy-between-layers");
+	return true;
+}
+
+/* OTHER is the record of Lamina's side when this is the kernel's, which mostly comes second. */
 static void do_side(struct run *run, struct side *s, const struct op *op, struct rec *r,
 		    const struct rec *other)
 {
@@ -208,7 +238,7 @@ static void do_side(struct run *run, struct side *s, const struct op *op, struct
 	rec_put(r, W_CALL, TAG_RET, 0);
 	rec_put(r, W_CALL, TAG_ERRNO, 0);
 	errno = 0;
-	if (other && fuse_cannot(run, op, other))
+	if (other && (s->kernel ? fuse_cannot(run, op, other) : kernel_cannot(run, op, other)))
 		n = -(long)other->f[1].value;
 	else
 		n = info->call(run, s, op, r);
@@ -256,8 +286,63 @@ static void note_slot(struct run *run, const struct op *op)
 				.flags = (int)(op->code == OP_OPEN ? op->a : op->b),
 			};
 	}
-	if (op->code == OP_MMAP)
+	if (op->code == OP_MMAP) {
 		run->map_flags[op->fd2 % MAPS] = slot->flags;
+		run->map_ino[op->fd2 % MAPS] = rec_value(run->rec[run->sh->kernel[0] ? 0 : 1], W_FD,
+							 TAG_INO, 0);
+	}
+	if (op->code == OP_MWRITE && run->sh->n_mapped < OPENED_MAX)
+		run->sh->mapped[run->sh->n_mapped++] = run->map_ino[op->fd2 % MAPS];
+}
+
+static const struct timespec right_times[2] = { { .tv_sec = 1000000 }, { .tv_sec = 2000000 } };
+
+static void set_parent_times(int dir, const struct str *path)
+{
+	const char *slash = path->len ? memrchr(path->p, '/', path->len) : NULL;
+	char parent[4200];
+
+	(void)snprintf(parent, sizeof(parent), "%.*s", slash ? (int)(slash - path->p) : 1,
+		       slash ? path->p : ".");
+	(void)utimensat(dir, parent, right_times, 0);
+}
+
+/* The kernel copies directories up to give a handle, and Lamina does not: give both a reason to. */
+static void copy_up_above(const struct side *s, const struct op *op)
+{
+	char path[4200];
+	struct stat st;
+
+	for (size_t i = 1; i <= op->path.len; i++) {
+		if (i < op->path.len && op->path.p[i] != '/')
+			continue;
+		(void)snprintf(path, sizeof(path), "%.*s", (int)i, op->path.p);
+		if (fstatat(s->root, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) &&
+		    fchmodat(s->root, path, st.st_mode & 07777, 0) < 0)
+			return;
+	}
+}
+
+/* The kernel has copied up for an attribute that it then refused: have Lamina do it, too. */
+static void copy_up_refused(struct run *run, const struct op *op)
+{
+	unsigned kernel = run->sh->kernel[0] ? 0 : 1;
+	const uid_t u = (uid_t)-1;
+	const gid_t g = (gid_t)-1;
+
+	for (unsigned i = 0; i < 2; i++) {
+		const struct side *s = &run->side[i ? kernel : !kernel];
+		int r = op->code == OP_FSETXATTR ? fchown(op_fd(s, op->fd), u, g)
+						 : fchownat(op_dir(s, op->at), op->path.p, u, g,
+							    AT_SYMLINK_NOFOLLOW);
+
+		if (r == 0 && op->code == OP_FSETXATTR)
+			(void)fchmod(op_fd(s, op->fd), 0755); /* it clears more on one side */
+		else if (r == 0 && fchmodat(op_dir(s, op->at), op->path.p, 0755, 0) < 0)
+			continue;
+		if (r < 0) /* Lamina refuses it for what is immutable, the kernel would not */
+			return;
+	}
 }
 
 /*
@@ -266,26 +351,41 @@ static void note_slot(struct run *run, const struct op *op)
  */
 static void set_right(struct run *run, const struct op *op)
 {
-	const struct timespec ts[2] = { { .tv_sec = 1000000 }, { .tv_sec = 2000000 } };
+	const struct timespec *ts = right_times;
 	uid_t me = geteuid();
 	int slot = op->fd % SLOTS;
 
-	if (run->fd_times || run->path_times) {
-		if (me != 0 && seteuid(0) < 0)
-			abort();
-		for (int i = 0; i < 2; i++) {
-			const struct side *s = &run->side[i];
+	if (me != 0 && seteuid(0) < 0)
+		abort();
+	for (int i = 0; i < 2; i++) {
+		const struct side *s = &run->side[i];
 
-			if (run->fd_times)
-				(void)futimens(op_fd(s, slot), ts);
-			else
-				(void)utimensat(op_dir(s, op->at), op->path.p, ts,
-						AT_SYMLINK_NOFOLLOW);
-		}
-		if (me != 0 && seteuid(me) < 0)
-			abort();
-		run->fd_times = run->path_times = false;
+		if (run->fd_mode)
+			(void)fchmod(op_fd(s, slot), 0644);
+		if (run->path_mode &&
+		    fchmodat(op_dir(s, op->at), op->path.p, 0755, AT_SYMLINK_NOFOLLOW) < 0 &&
+		    fchmodat(op_dir(s, op->at), op->path.p, 0755, 0) < 0)
+			continue;
+		if (run->fd_times)
+			(void)futimens(op_fd(s, slot), ts);
+		if (run->path_times)
+			(void)utimensat(op_dir(s, op->at), op->path.p, ts,
+					op->code == OP_TRUNCATE ? 0 : AT_SYMLINK_NOFOLLOW);
+		if (run->parent_times[0])
+			set_parent_times(op_dir(s, op->at), &op->path);
+		if (run->parent_times[1])
+			set_parent_times(op_dir(s, op->at2), &op->path2);
+		if (op->code == OP_HANDLE)
+			copy_up_above(s, op);
 	}
+	if (run->rec[0]->f[1].value && (op->code == OP_SETXATTR || op->code == OP_FSETXATTR))
+		copy_up_refused(run, op);
+	if (me != 0 && seteuid(me) < 0)
+		abort();
+	if (run->fd_times || run->path_times || run->parent_times[0] || run->parent_times[1])
+		memset(run->sh->seen, 0, sizeof(run->sh->seen)); /* they moved once more */
+	run->fd_times = run->path_times = run->fd_mode = run->path_mode = false;
+	run->parent_times[0] = run->parent_times[1] = false;
 	if (run->slot[slot].odd)
 		close_slot(run, slot);
 }
@@ -295,8 +395,19 @@ static bool do_step(struct run *run, const struct op *op)
 	struct shared *sh = run->sh;
 	unsigned kernel = sh->kernel[0] ? 0 : 1;
 
-	do_side(run, &run->side[!kernel], op, run->rec[!kernel], NULL);
-	do_side(run, &run->side[kernel], op, run->rec[kernel], run->rec[!kernel]);
+	if (run->guarded != sh->guarded) {
+		for (int i = 0; i < MAPS; i++)
+			unmap_slot(run, i);
+		run->guarded = sh->guarded;
+	}
+	/* the one that can do less comes first, so that the other can leave it, too */
+	if (op->code == OP_COPY_RANGE && run->place->program) {
+		do_side(run, &run->side[kernel], op, run->rec[kernel], NULL);
+		do_side(run, &run->side[!kernel], op, run->rec[!kernel], run->rec[kernel]);
+	} else {
+		do_side(run, &run->side[!kernel], op, run->rec[!kernel], NULL);
+		do_side(run, &run->side[kernel], op, run->rec[kernel], run->rec[!kernel]);
+	}
 	note_opened(run, op, &run->side[kernel]);
 	note_slot(run, op);
 	if (!compare_records(run, op, NULL))
@@ -307,14 +418,29 @@ static bool do_step(struct run *run, const struct op *op)
 	for (int i = 0; i < MAPS; i++)
 		if (!run->side[0].map[i] != !run->side[1].map[i])
 			unmap_slot(run, i);
-	set_right(run, op);
 	if (op->code == OP_OPEN && run->rec[0]->f[0].value != run->rec[1]->f[0].value)
 		close_slot(run, op->fd % SLOTS);
 	if (op->code == OP_RENAME && run->rec[0]->f[1].value)
 		sh->refused_renames++;
+	/* through a symlink nobody has looked at what was truncated */
+	if (op->code == OP_TRUNCATE && !run->rec[0]->f[1].value &&
+	    S_ISLNK(rec_value(run->rec[0], W_TARGET, TAG_MODE, 0)))
+		run->path_times = true;
+	if (op->code == OP_SETFLAGS && run->rec[kernel]->f[1].value == EOPNOTSUPP &&
+	    run->place->program) {
+		/* the kernel has done a part of it by then */
+		rule_fired(run, "flags-refused-in-part");
+		sh->over = true;
+	}
+	/* what a mapping would write to it from now on is refused by one alone */
+	if (op->code == OP_SETFLAGS && !run->rec[0]->f[1].value && op->a & 0x30)
+		__atomic_add_fetch(&sh->guarded, 1, __ATOMIC_SEQ_CST);
+	if (op->code == OP_MMAP && rec_value(run->rec[kernel], W_FD, TAG_ATTRS, 0))
+		unmap_slot(run, op->fd2 % MAPS);
 	if (op->code == OP_LSEEK && run->rec[0]->f[0].value != run->rec[1]->f[0].value)
 		for (int i = 0; i < 2; i++)
 			(void)lseek(op_fd(&run->side[i], op->fd), 0, SEEK_SET);
+	set_right(run, op);
 	return true;
 }
 
@@ -324,6 +450,8 @@ void actor_main(struct run *run)
 	unsigned mounted = 0;
 
 	become(run->actor);
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
 	for (;;) {
 		(void)turn_wait(sh, run->actor + 1, 0);
 		if (sh->closing) {

@@ -158,6 +158,7 @@ struct side {
 	int fd[SLOTS];
 	void *map[MAPS];
 	size_t map_len[MAPS];
+	int map_fd[MAPS]; /* O_PATH, to ask for the size; only while it is mapped */
 	struct {
 		int type;
 		unsigned len;
@@ -180,6 +181,8 @@ struct shared {
 	uint32_t next, last;
 	bool closing; /* the turn is for letting go of everything */
 	bool failed;
+	uint32_t guarded; /* how often something was made immutable or append-only */
+	bool swapped;	  /* each has mounted what the other left */
 	bool over; /* a difference that is meant cannot be set right: the run ends without one */
 	unsigned mounted; /* number of the mount, so that actors open the roots again */
 	bool kernel[2];	  /* who serves which side */
@@ -189,8 +192,8 @@ struct shared {
 	struct seen seen[2][SEEN_SIZE];
 	uint64_t opened[OPENED_MAX]; /* objects of the kernel's that were opened for writing */
 	size_t n_opened;
-	uint64_t opened_paths[OPENED_MAX]; /* hashes of their paths, and of the paths above */
-	size_t n_opened_paths;
+	uint64_t mapped[OPENED_MAX]; /* those that were written through a mapping */
+	size_t n_mapped;
 	uint64_t refused_renames;
 	uint64_t rules[RULES_MAX];
 	uint64_t ops_done;
@@ -213,8 +216,11 @@ struct run {
 	/* an actor's own */
 	unsigned actor;
 	struct slot slot[SLOTS];
+	uint32_t guarded;
 	int map_flags[MAPS];
-	bool fd_times, path_times; /* a difference of times is meant: they are set */
+	uint64_t map_ino[MAPS]; /* the kernel's number of what is mapped */
+	/* differences that are meant, and set right after the step */
+	bool fd_times, path_times, parent_times[2], fd_mode, path_mode;
 	struct rec *rec[2];
 };
 
@@ -253,61 +259,58 @@ struct op_info {
 extern const struct op_info op_table[];
 extern const struct op_info layer_table[];
 
-#define OPS(X)                                                                                          \
-	X(open, OPEN)                                                                                   \
-	X(close, CLOSE)                                                                                 \
-	X(read, READ)                                                                                   \
-	X(pread, PREAD)                                                                                 \
-	X(write, WRITE) X(pwrite, PWRITE) X(readv, READV) X(writev, WRITEV) X(lseek, LSEEK) X(          \
-		truncate, TRUNCATE) X(ftruncate, FTRUNCATE) X(fallocate,                                \
-							      FALLOCATE) X(copy_file_range,             \
-									   COPY_RANGE) X(sendfile,      \
-											 SENDFILE)      \
-		X(splice, SPLICE) X(fsync, FSYNC) X(fdatasync, FDATASYNC) X(syncfs, SYNCFS) X(          \
-			fadvise, FADVISE) X(mmap, MMAP) X(mread, MREAD) X(mwrite, MWRITE) X(msync,      \
-											    MSYNC)      \
-			X(munmap, MUNMAP) X(link, LINK) X(linkfd, LINKFD) X(symlink, SYMLINK) X(        \
-				readlink,                                                               \
-				READLINK) X(mknod,                                                      \
-					    MKNOD) X(mkdir,                                             \
-						     MKDIR) X(unlink,                                   \
-							      UNLINK) X(rmdir,                          \
-									RMDIR) X(rename,                \
-										 RENAME) X(chmod,       \
-											   CHMOD)       \
-				X(fchmod, FCHMOD) X(chown, CHOWN) X(fchown, FCHOWN) X(                  \
-					utimens,                                                        \
-					UTIMENS) X(futimens,                                            \
-						   FUTIMENS) X(setxattr,                                \
-							       SETXATTR) X(fsetxattr, FSETXATTR)        \
-					X(getxattr, GETXATTR) X(fgetxattr, FGETXATTR) X(                \
-						listxattr,                                              \
-						LISTXATTR) X(flistxattr,                                \
-							     FLISTXATTR) X(removexattr,                 \
-									   REMOVEXATTR)                 \
-						X(fremovexattr, FREMOVEXATTR) X(stat, STAT) X(          \
-							fstat,                                          \
-							FSTAT) X(statfs,                                \
-								 STATFS) X(access,                      \
-									   ACCESS) X(list, LIST)        \
-							X(readdir, READDIR) X(flock, FLOCK) X(          \
-								lock, LOCK) X(getlk,                    \
-									      GETLK) X(getflags,        \
-										       GETFLAGS)        \
-								X(setflags, SETFLAGS) X(                \
-									getfsx,                         \
-									GETFSX) X(setfsx, SETFSX)       \
-									X(handle, HANDLE) X(            \
-										openhandle,             \
-										OPENHANDLE) X(chdir,    \
-											      CHDIR)    \
-										X(umask,                \
-										  UMASK) X(check,       \
-											   CHECK)       \
-											X(remount,      \
-											  REMOUNT)      \
-												X(drop, \
-												  DROP)
+#define OPS(X)                                                                                       \
+	X(open, OPEN)                                                                                \
+	X(close, CLOSE)                                                                              \
+	X(read, READ)                                                                                \
+	X(pread, PREAD)                                                                              \
+	X(write, WRITE)                                                                              \
+	X(pwrite, PWRITE)                                                                            \
+	X(readv, READV)                                                                              \
+	X(writev, WRITEV)                                                                            \
+	X(lseek, LSEEK)                                                                              \
+	X(truncate, TRUNCATE)                                                                        \
+	X(ftruncate, FTRUNCATE) X(fallocate, FALLOCATE) X(copy_file_range, COPY_RANGE) X(            \
+		sendfile, SENDFILE) X(splice, SPLICE) X(fsync, FSYNC) X(fdatasync,                   \
+									FDATASYNC) X(syncfs,         \
+										     SYNCFS)         \
+		X(fadvise, FADVISE) X(mmap, MMAP) X(mread, MREAD) X(mwrite, MWRITE) X(               \
+			msync, MSYNC) X(munmap, MUNMAP) X(link, LINK) X(linkfd, LINKFD) X(symlink,   \
+											  SYMLINK)   \
+			X(readlink, READLINK) X(mknod, MKNOD) X(mkdir, MKDIR) X(unlink, UNLINK) X(   \
+				rmdir, RMDIR) X(rename,                                              \
+						RENAME) X(chmod,                                     \
+							  CHMOD) X(fchmod,                           \
+								   FCHMOD) X(chown,                  \
+									     CHOWN) X(fchown,        \
+										      FCHOWN)        \
+				X(utimens, UTIMENS) X(futimens, FUTIMENS) X(setxattr, SETXATTR) X(   \
+					fsetxattr,                                                   \
+					FSETXATTR) X(getxattr, GETXATTR) X(fgetxattr,                \
+									   FGETXATTR) X(listxattr,   \
+											LISTXATTR)   \
+					X(flistxattr, FLISTXATTR) X(removexattr, REMOVEXATTR) X(     \
+						fremovexattr, FREMOVEXATTR) X(stat, STAT) X(fstat,   \
+											    FSTAT)   \
+						X(statfs, STATFS) X(access, ACCESS) X(list, LIST) X( \
+							readdir,                                     \
+							READDIR) X(flock,                            \
+								   FLOCK) X(lock,                    \
+									    LOCK) X(getlk, GETLK)    \
+							X(getflags,                                  \
+							  GETFLAGS) X(setflags,                      \
+								      SETFLAGS) X(getfsx, GETFSX)    \
+								X(setfsx,                            \
+								  SETFSX) X(handle,                  \
+									    HANDLE) X(openhandle,    \
+										      OPENHANDLE)    \
+									X(chdir,                     \
+									  CHDIR) X(umask,            \
+										   UMASK) X(check,   \
+											    CHECK)   \
+										X(remount,           \
+										  REMOUNT) X(drop,   \
+											     DROP)
 
 enum op_code {
 #define X(lower, upper) OP_##upper,
@@ -339,6 +342,7 @@ OPS(X)
 int op_dir(const struct side *s, int at);
 int op_enter(const struct side *s, int at);
 int op_fd(const struct side *s, int slot);
+void op_unmap(struct side *s, int slot);
 char *op_buffer(void); /* of OP_BUFFER bytes */
 void op_fill(char *p, size_t n, uint64_t seed);
 enum { OP_BUFFER = 1 << 20 };
@@ -355,6 +359,8 @@ bool look_list(int fd, struct rec *r, enum where w, bool numbers, int root);
 
 /* tree.c, upper.c: whole trees */
 bool tree_compare(struct run *run);
+/* Before an unmount: compare, and copy up on both sides what was opened for writing. */
+bool tree_settle(struct run *run);
 bool upper_compare(struct run *run);
 uint64_t lower_print(struct run *run, const struct side *s);
 

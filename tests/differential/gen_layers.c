@@ -42,7 +42,7 @@ void gen_config(struct rng *r, struct config *cfg)
 	strcpy(cfg->redirect, redirects[rng_below(r, 6)]);
 	strcpy(cfg->xino, xinos[rng_below(r, 3)]);
 	cfg->volatile_ = rng_chance(r, 15);
-	if (cfg->index && rng_chance(r, 30))
+	if (cfg->index && rng_chance(r, cfg->userxattr ? 5 : 30))
 		cfg->nfs_export = true;
 	else if (!cfg->userxattr && !strcmp(cfg->redirect, "on"))
 		cfg->metacopy = rng_chance(r, 40);
@@ -186,7 +186,7 @@ struct making {
 	struct names *names;
 	unsigned layer;
 	struct str moved[16]; /* directories that a redirect leads to already */
-	unsigned n_moved;
+	unsigned n_moved, n_metacopy;
 };
 
 static struct str lit(struct script *s, const char *p)
@@ -239,7 +239,8 @@ static void decorate(struct making *m, struct str path, bool special)
 		op->path2 = name;
 		op->text = value;
 	}
-	if (!special && rng_chance(r, 4))
+	/* in upper they are not the inode's, but in an attribute */
+	if (!special && m->layer > 0 && rng_chance(r, 4))
 		item(m, LY_FLAGS, path)->b = rng_chance(r, 50)	 ? 0x80
 					     : rng_chance(r, 50) ? 0x10
 								 : 0x20;
@@ -279,15 +280,22 @@ static void make_metacopy(struct making *m, struct str path)
 	const struct config *cfg = &m->s->cfg;
 	unsigned here = m->layer, total = cfg->lowers + cfg->datas;
 	bool data_only = cfg->datas && rng_chance(m->r, 60);
-	struct str at = path;
-	struct op *op = item(m, LY_FILE, path);
+	char name[24];
+	struct str at;
+	struct op *op;
 	uint64_t size = 1 + rng_below(m->r, 9000);
+
+	/* a name that nobody else uses, so that the sizes agree */
+	(void)snprintf(name, sizeof(name), "meta%u", m->n_metacopy++);
+	at = path = gen_join(m->s, parent_of(m->s, path), name);
+	op = item(m, LY_FILE, path);
+	names_add(m->names, path, false);
 
 	op->b = size;
 	mark(m, path, "metacopy", lit(m->s, ""));
 	if (data_only || rng_chance(m->r, 50)) {
 		char buf[600];
-		int n = snprintf(buf, sizeof(buf), "/data%u", (unsigned)rng_below(m->r, 1000));
+		int n = snprintf(buf, sizeof(buf), "/data%u", m->n_metacopy);
 
 		mark(m, path, "redirect", script_str(m->s, buf, (size_t)n));
 		at = script_str(m->s, buf + 1, (size_t)n - 1);
@@ -393,9 +401,8 @@ static void make_one(struct making *m, bool lowest)
 	}
 	names_add(m->names, path, false);
 	if (v < 52) {
-		static const char *const targets[] = {
-			"a", "../b", "d/e", "nowhere", ".", "c/../d"
-		};
+		static const char *const targets[] = { "a",	  "h/../b", "d/e",
+						       "nowhere", ".",	    "c/../d" };
 
 		item(m, LY_SYMLINK, path)->text = lit(m->s, targets[rng_below(r, 6)]);
 		decorate(m, path, true);

@@ -279,7 +279,7 @@ static void gen_names(struct making *m, struct op *op)
 {
 	static const uint64_t renames[] = { 0, 0, 0, 0, 0, 1, 2, 4, 3 };
 	static const uint32_t types[] = { S_IFREG, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK };
-	static const char *const targets[] = { "a", "b", "../b", "d/e", "nowhere", ".", "c" };
+	static const char *const targets[] = { "a", "b", "h/../b", "d/e", "nowhere", ".", "c" };
 	struct rng *r = m->r;
 	bool dir = op->code == OP_MKDIR || op->code == OP_RMDIR || rng_chance(r, 30);
 
@@ -315,7 +315,11 @@ static void gen_attr(struct making *m, struct op *op)
 	static const uint64_t flags[] = { 0, 0x40, 0x80, 0x8, 0x20, 0x10, 0xc0 };
 	struct rng *r = m->r;
 
-	any_path(m, false, rng_chance(r, 35), &op->at, &op->path);
+	do
+		any_path(m, false, rng_chance(r, 35), &op->at, &op->path);
+	while ((op->code == OP_HANDLE && op->at != AT_ROOT) ||
+	       /* the kernel forgets the flags of the root with the mount */
+	       (op->code == OP_SETFLAGS && !strcmp(op->path.p, ".")));
 	op->a = rng_chance(r, 50) ? AT_SYMLINK_NOFOLLOW : 0;
 	op->b = any_mode(r);
 	switch (op->code) {

@@ -111,7 +111,12 @@ static bool parse(int argc, char **argv, struct options *o)
 	}
 	if (replay)
 		o->replay = argv + optind;
-	else if (optind < argc)
+	for (char **f = o->replay; f && *f; f++) {
+		char *path = realpath(*f, NULL);
+
+		*f = path ? path : *f; /* a run changes the directory */
+	}
+	if (!replay && optind < argc)
 		return false;
 	return o->jobs >= 1 && o->jobs <= JOBS_MAX;
 }
@@ -209,8 +214,10 @@ static void worker(const struct options *o, const char *root, unsigned job, stru
 
 		if (s)
 			(void)one_run(o, s, &p, t, *f);
-		else
+		else {
 			t->failed++;
+			t->runs++;
+		}
 		script_free(s);
 	}
 	for (uint64_t i = job; !o->replay; i += o->jobs) {

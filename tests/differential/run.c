@@ -89,8 +89,13 @@ static bool turn_of(struct session *ss, unsigned actor)
 	turn_give(sh, actor + 1);
 	if (turn_wait(sh, 0, ss->run.place->seconds))
 		return !sh->failed;
-	run_fail(&ss->run, "hang", "step %u did not end in %u seconds", sh->next,
-		 ss->run.place->seconds);
+	if (waitpid(ss->actor[actor], NULL, WNOHANG) == ss->actor[actor]) {
+		ss->actor[actor] = 0;
+		run_fail(&ss->run, "actor", "the actor of step %u died", sh->next);
+	} else {
+		run_fail(&ss->run, "hang", "step %u did not end in %u seconds", sh->next,
+			 ss->run.place->seconds);
+	}
 	return false;
 }
 
@@ -165,12 +170,13 @@ static bool remount(struct session *ss, bool swap)
 {
 	struct shared *sh = ss->run.sh;
 
-	if (!tree_compare(&ss->run) || !all_let_go(ss) || !unmount_both(ss))
+	if (!tree_settle(&ss->run) || !all_let_go(ss) || !unmount_both(ss))
 		return false;
 	memset(sh->seen, 0, sizeof(sh->seen));
 	if (swap && ss->run.place->program) {
 		sh->kernel[0] = !sh->kernel[0];
 		sh->kernel[1] = !sh->kernel[1];
+		sh->swapped = true;
 	}
 	switch (mount_both(&ss->run)) {
 	case 1:
@@ -221,7 +227,7 @@ static bool all_steps(struct session *ss)
 	}
 	if (!good || sh->over)
 		return good;
-	return tree_compare(&ss->run) && all_let_go(ss) && unmount_both(ss);
+	return tree_settle(&ss->run) && all_let_go(ss) && unmount_both(ss);
 }
 
 static bool session_run(struct session *ss)
@@ -258,9 +264,9 @@ bool run_script(const struct script *s, const struct place *p, struct shared *sh
 	clean(p);
 	clock_gettime(CLOCK_REALTIME_COARSE, &now);
 	sh->start_ns = (now.tv_sec - 1) * 1000000000;
-	sh->n_opened = 0;
+	sh->n_opened = sh->n_mapped = 0;
 	sh->refused_renames = 0;
-	sh->failed = sh->closing = sh->over = false;
+	sh->failed = sh->closing = sh->over = sh->swapped = false;
 	sh->turn = 0;
 	sh->what[0] = sh->kind[0] = 0;
 	sh->kernel[0] = true;

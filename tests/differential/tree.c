@@ -148,18 +148,16 @@ static void look_inside(struct rec *r, int root, const char *path, const struct 
 	}
 }
 
-/* Where the objects are that were opened for writing: rules of upper.c's comparison ask. */
-static void note_opened_path(struct shared *sh, const char *path, uint64_t ino)
+/* Objects that were opened for writing: their paths, for tree_settle(). */
+static struct paths opened;
+
+static void note_opened_path(const struct shared *sh, const char *path, uint64_t ino)
 {
-	for (size_t i = 0; i < sh->n_opened; i++) {
-		if (sh->opened[i] != ino)
-			continue;
-		for (const char *p = path; *p; p++)
-			if ((p[1] == '/' || !p[1]) && sh->n_opened_paths < OPENED_MAX)
-				sh->opened_paths[sh->n_opened_paths++] =
-					look_hash(path, (size_t)(p - path) + 1);
-		return;
-	}
+	for (size_t i = 0; i < sh->n_opened + sh->n_mapped; i++)
+		if ((i < sh->n_opened ? sh->opened[i] : sh->mapped[i - sh->n_opened]) == ino) {
+			push(&opened, joined("", path, strlen(path)));
+			return;
+		}
 }
 
 static mode_t look_mounted(struct walk *w, unsigned i, const char *path)
@@ -172,7 +170,7 @@ static mode_t look_mounted(struct walk *w, unsigned i, const char *path)
 		return 0;
 	}
 	look_stat(w->run, &w->run->side[i], r, W_TREE, &sx);
-	if (w->run->sh->kernel[i])
+	if (w->run->sh->kernel[i] && S_ISREG(sx.stx_mode))
 		note_opened_path(w->run->sh, path, sx.stx_ino);
 	look_inside(r, w->root[i], path, &sx);
 	look_xattrs(r, W_TREE, w->root[i], path);
@@ -195,7 +193,8 @@ bool tree_compare(struct run *run)
 	bool good;
 
 	memset(groups, 0, sizeof(groups));
-	run->sh->n_opened_paths = 0;
+	while (opened.n)
+		free(opened.v[--opened.n]);
 	if (a < 0 || b < 0) {
 		run_fail(run, "root", "a mounted root cannot be opened");
 		return false;
@@ -208,4 +207,27 @@ bool tree_compare(struct run *run)
 	}
 	good = compare_records(run, NULL, ".") && walk_pair(&w);
 	return chdir("/") == 0 && good;
+}
+
+/* The kernel copies up at the open, and Lamina at the first change: now there is one. */
+bool tree_settle(struct run *run)
+{
+	static const struct timespec ts[2] = { { .tv_sec = 1000000 }, { .tv_sec = 2000000 } };
+	bool good = tree_compare(run);
+
+	for (size_t i = 0; good && i < opened.n; i++)
+		for (unsigned k = 0; k < 2; k++) {
+			char path[8400];
+			struct stat st;
+
+			(void)snprintf(path, sizeof(path), "%s/%s", run->side[k].mnt, opened.v[i]);
+			CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+			/* what was written through a mapping first: it has times of its own */
+			if (fd >= 0 && fsync(fd) == 0 && fstat(fd, &st) == 0 &&
+			    truncate(path, st.st_size) == 0)
+				(void)utimensat(AT_FDCWD, path, ts, AT_SYMLINK_NOFOLLOW);
+		}
+	run->sh->n_opened = run->sh->n_mapped = 0;
+	return good;
 }

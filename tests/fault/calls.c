@@ -288,6 +288,8 @@ static void try_change(void)
 {
 	old_tree = take_tree(false);
 	new_tree = take_tree(true);
+	if (!strcmp(old_tree, new_tree) && !(change->may & MAY_SAME))
+		trial_die("%s, %s: nothing changes", setup->name, change->name);
 	try_all(try_point);
 	free(old_tree);
 	free(new_tree);

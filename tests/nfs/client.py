@@ -477,6 +477,13 @@ class Server:
     def kill(self):
         return self.stop(signal.SIGKILL)
 
+    def worker(self):
+        """The process that serves: the supervisor's child, where there is one."""
+        pid = self.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            children = file.read().split()
+        return int(children[0]) if children else pid
+
     def client(self, cred=(0, 0), **more):
         return Client(self.port, cred, **more)
 

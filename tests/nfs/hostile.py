@@ -27,7 +27,7 @@ def closed(c):
 
 def rss(s):
     """Kilobytes of the server's memory."""
-    with open(f"/proc/{s.process.pid}/status", encoding="ascii") as file:
+    with open(f"/proc/{s.worker()}/status", encoding="ascii") as file:
         for line in file:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1])

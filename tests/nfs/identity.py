@@ -319,6 +319,118 @@ def with_a_mount():
             s.process = None
 
 
+def mounted(s):
+    """Let S serve through a mount as well, and return where."""
+    s.stop()
+    layers = f"lowerdir={s.path('lower')},upperdir={s.path('upper')},workdir={s.path('work')}"
+    s.command = lambda: [s.program, "mount", "-f", "-o", layers, "--nfs", f"127.0.0.1:{s.port}",
+                         "--nfs-allow", "127.0.0.1,no_root_squash", s.path("mnt")]
+    s.start()
+    return s.path("mnt")
+
+
+@case
+def moved_by_both_sides():
+    """open on one side; the other writes, renames, moves, renames the parent, twice"""
+    with Server() as s:
+        for i in range(2):
+            s.lower(f"dir{i}/file", f"old{i}")
+            s.lower(f"to{i}/x", "x")
+        mnt = mounted(s)
+        try:
+            with s.client() as c:
+                check_moves(s, mnt, c)
+        finally:
+            subprocess.run(["umount", "-l", mnt], check=False, stderr=subprocess.DEVNULL)
+            same(s.process.wait(60), 0)
+            s.process = None
+
+
+def check_moves(s, mnt, c):
+    def at(*names):
+        return os.path.join(mnt, *names)
+
+    # The client of NFS holds a handle, the mount changes.
+    fh = c.walk("dir0/file")
+    for i, path in enumerate(("renamed", "again")):
+        before = at("dir0", "file" if i == 0 else "renamed")
+        with open(before, "w", encoding="ascii") as file:
+            file.write(f"new{i}")
+        same(c.read(fh).data, f"new{i}".encode())
+        os.rename(before, at("dir0", path))
+        same(c.walk(f"dir0/{path}"), fh)
+    os.rename(at("dir0", "again"), at("to0", "moved"))
+    os.rename(at("to0"), at("p1"))
+    os.rename(at("p1"), at("p2"))
+    same(c.walk("p2/moved"), fh)
+    same(c.read(fh).data, b"new1")
+    same(c.lookup(c.root(), "to0").status, NOENT)
+    # The mount holds a descriptor, NFS changes.
+    fd = os.open(at("dir1", "file"), os.O_RDONLY)
+    ino = os.fstat(fd).st_ino
+    d, root = c.walk("dir1"), c.root()
+    for i, (old, new) in enumerate((("file", "renamed"), ("renamed", "again"))):
+        same(c.write(c.walk(f"dir1/{old}"), f"NEW{i}").status, OK)
+        same(os.pread(fd, 9, 0), f"NEW{i}".encode())
+        same(c.rename(d, old, d, new).status, OK)
+        same(os.stat(at("dir1", new)).st_ino, ino)
+        assert not os.path.exists(at("dir1", old))
+    same(c.rename(d, "again", c.walk("to1"), "moved").status, OK)
+    same(c.rename(root, "to1", root, "q1").status, OK)
+    same(c.rename(root, "q1", root, "q2").status, OK)
+    same(os.stat(at("q2", "moved")).st_ino, ino)
+    same(os.pread(fd, 9, 0), b"NEW1")
+    # Two names, one taken by each side; the last one goes while the mount has it open.
+    same(c.link(c.walk("q2/moved"), root, "second").status, OK)
+    same(os.fstat(fd).st_nlink, 2)
+    os.unlink(at("q2", "moved"))
+    same(c.getattr(c.walk("second")).attr["nlink"], 1)
+    same(c.remove(root, "second").status, OK)
+    same((os.fstat(fd).st_nlink, os.pread(fd, 9, 0)), (0, b"NEW1"))
+    os.close(fd)
+
+
+@case
+def mount_goes_away():
+    """the mount is taken away while clients of NFS change what it has cached: the server ends"""
+    for _ in range(3):
+        with Server() as s:
+            for i in range(50):
+                s.lower(f"d/{i}", "x")
+            mnt = mounted(s)
+            stop = threading.Event()
+
+            def look(mnt=mnt, stop=stop):
+                while not stop.is_set():
+                    try:
+                        for name in os.listdir(os.path.join(mnt, "d")):
+                            read_file(mnt, "d", name)
+                    except OSError:
+                        pass
+
+            def change(s=s, stop=stop):
+                try:
+                    with s.client() as c:
+                        d = c.walk("d")
+                        for i in range(1000000):
+                            if stop.is_set():
+                                return
+                            c.create(d, f"{i % 20}", UNCHECKED, size=0)
+                            c.rename(d, f"{i % 20}", d, f"{i % 17}")
+                except (Closed, OSError, AssertionError):
+                    pass
+            threads = [threading.Thread(target=f) for f in (look, change, change, change)]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.3)
+            subprocess.run(["umount", "-l", mnt], check=True)
+            stop.set()
+            same(s.process.wait(100), 0)
+            s.process = None
+            for thread in threads:
+                thread.join()
+
+
 def read_file(*names):
     with open(os.path.join(*names), encoding="ascii") as file:
         return file.read()

@@ -48,6 +48,10 @@ const size_t n_setups = sizeof(setups) / sizeof(setups[0]);
 	{                                \
 		(n), (p), (r), MAY_PARTS \
 	}
+#define UNSEEN(n, p, r)                 \
+	{                               \
+		(n), (p), (r), MAY_SAME \
+	}
 #define CLEARS(n, p, r)                  \
 	{                                \
 		(n), (p), (r), MAY_CLEAR \
@@ -80,8 +84,8 @@ const struct change changes[] = {
 	CHANGE("allocate in a lower file", NULL, "falloc f1 0 9000"),
 	CHANGE("punch a hole in a lower file", NULL, "punch big 4096 8192"),
 	CHANGE("copy a range into a lower file", NULL, "range f1 f2 5"),
-	CHANGE("mark a lower file nodump", NULL, "chattr f1 0x40"),
-	CHANGE("mark a lower file immutable", NULL, "chattr f1 0x10"),
+	UNSEEN("mark a lower file nodump", NULL, "chattr f1 0x40"),
+	UNSEEN("mark a lower file immutable", NULL, "chattr f1 0x10"),
 	COUNTED("write to a lower hard link", NULL, "write hard1 0 HARD"),
 	COUNTED("chmod the other name of a lower hard link", NULL, "chmod dir/hard3 600"),
 	COUNTED("write to a lower hard link that lost a name", NULL, "write hardw1 0 HARD"),
@@ -97,8 +101,8 @@ const struct change changes[] = {
 	CHANGE("set an attribute of an upper file", NULL, "setx up user.new value"),
 	CHANGE("remove an attribute of an upper file", "setx up user.x 1", "rmx up user.x"),
 	CHANGE("set an attribute that is named as ours", NULL, "setx up trusted.overlay.opaque y"),
-	CHANGE("mark an upper file immutable", NULL, "chattr up 0x10"),
-	CHANGE("mark an immutable file mutable again", "chattr f1 0x10", "chattr f1 0"),
+	UNSEEN("mark an upper file immutable", NULL, "chattr up 0x10"),
+	UNSEEN("mark an immutable file mutable again", "chattr f1 0x10", "chattr f1 0"),
 
 	/* New objects. */
 	CHANGE("create", NULL, "create new 644"),
@@ -119,7 +123,7 @@ const struct change changes[] = {
 	COUNTED("link a lower symlink", NULL, "link sym new"),
 	COUNTED("link a lower hard link", NULL, "link hard1 new"),
 	COUNTED("link an indexed file", NULL, "link hardi2 new"),
-	CHANGE("unnamed file", NULL, "tmpfile dir"),
+	UNSEEN("unnamed file", NULL, "tmpfile dir"),
 	COUNTED("name an unnamed file", "tmpfile .", "tmplink dir/new"),
 	COUNTED("name an unnamed file over a whiteout", "tmpfile .", "tmplink gone"),
 
@@ -141,8 +145,8 @@ const struct change changes[] = {
 	CHANGE("unlink a copied-up file in use", "hold copied", "unlink copied"),
 	CHANGE("unlink a lower file in use", "hold f1", "unlink f1"),
 	COUNTED("unlink an indexed file in use", "unlink hardi2; hold hardi1", "unlink hardi1"),
-	CHANGE("write to a removed lower file", "hold f1; unlink f1", "forget"),
-	CHANGE("forget an orphan", "hold up; unlink up", "forget"),
+	UNSEEN("forget a lower file", "hold f1; unlink f1", "forget"),
+	UNSEEN("forget an orphan", "hold up; unlink up", "forget"),
 	CHANGE("rmdir an upper directory", NULL, "rmdir upempty"),
 	CHANGE("rmdir an empty lower directory", NULL, "rmdir vacant"),
 	CHANGE("rmdir a directory with whiteouts", NULL, "rmdir empty"),
@@ -192,6 +196,9 @@ const struct change changes[] = {
 	CHANGE("exchange a lower file and a lower directory", NULL, "exchange f1 dir/sub"),
 	CHANGE("exchange lower directories", NULL, "exchange ren full"),
 	CHANGE("exchange a lower and an upper directory", NULL, "exchange ren updir"),
+	COUNTED("write through a link of names that were exchanged",
+		"exchange dir/file hard1; exchange dir/file hard1; link hard1 new",
+		"write new 0 HARD"),
 	COUNTED("exchange names of hard links", NULL, "exchange hard1 f1"),
 };
 const size_t n_changes = sizeof(changes) / sizeof(changes[0]);

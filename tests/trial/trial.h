@@ -42,6 +42,7 @@ struct change {
 #define MAY_PARTS \
 	2u /* some parts of what was asked for are done: each word of a line is old or new */
 #define MAY_BREAK 8u /* a hard link has become a file of its own */
+#define MAY_SAME 16u /* the change does not show in a picture */
 #define MAY_CLEAR 4u /* an empty directory that is about to be replaced is another one already */
 
 extern const struct change changes[];

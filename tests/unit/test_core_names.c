@@ -310,6 +310,52 @@ static void let_go_meanwhile(void **state)
 	stack = NULL;
 }
 
+/* A file that is known by its id alone, whose names but one are hidden: whichever that is, it is found,
+ * for what is written must be seen by it. */
+static void last_of_many(void **state)
+{
+	struct lam_entry e, linked;
+	char path[64], old[64];
+
+	(void)state;
+	need_root();
+	make_layers(BORN_UPPER);
+	for (unsigned keep = 0; keep < 8; keep++) {
+		for (unsigned i = 0; i < 8; i++) {
+			snprintf(path, sizeof(path), "lower/%c/%u-%u", "abc"[i % 3], keep, i);
+			if (i == 0)
+				close(make_file(path, "data"));
+			else
+				assert_int_equal(linkat(scratch, old, scratch, path, 0), 0);
+			strcpy(old, path);
+		}
+	}
+	open_stack();
+	for (unsigned keep = 0; keep < 8; keep++) {
+		for (unsigned i = 0; i < 8; i++) {
+			snprintf(path, sizeof(path), "%u-%u", keep, i);
+			assert_int_equal(lam_lookup(stack, &call, dir_ids[i % 3], path, &e), 0);
+			if (i != keep)
+				assert_int_equal(lam_unlink(stack, &call, dir_ids[i % 3], path), 0);
+		}
+		rounds[keep].id = e.id;
+	}
+	for (unsigned keep = 0; keep < 8; keep++) {
+		lam_stack_close(stack);
+		open_stack();
+		assert_int_equal(lam_write(stack, &call, rounds[keep].id, 0, "DATA", 4, 0), 4);
+		snprintf(path, sizeof(path), "%u-%u", keep, keep);
+		assert_int_equal(lam_lookup(stack, &call, dir_ids[keep % 3], path, &e), 0);
+		assert_true(e.id == rounds[keep].id && e.attr.nlink == 1);
+		assert_int_equal(lam_link(stack, &call, e.id, dir_ids[keep % 3], "linked", &linked),
+				 0);
+		assert_int_equal(lam_unlink(stack, &call, dir_ids[keep % 3], "linked"), 0);
+		check_data(&rounds[keep], true);
+	}
+	lam_stack_close(stack);
+	stack = NULL;
+}
+
 #define MEETING(function, what)                     \
 	static void function(void **state)          \
 	{                                           \
@@ -343,6 +389,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(let_go_meanwhile),
+		SCRATCH_TEST(last_of_many),
 		THREE(removed_twice),
 		THREE(removed_twice_in_use),
 		THREE(linked),

@@ -162,7 +162,7 @@ static void records_too_long(void **state)
 
 static void replays_are_bounded(void **state)
 {
-	struct drc *drc = drc_new(2);
+	struct drc *drc = drc_new(2, -1);
 	struct drc_key keys[3] = { { .xid = 1 }, { .xid = 2 }, { .xid = 3 } };
 	struct drc_entry *entries[3] = { NULL, NULL, NULL }, *entry;
 	uint8_t answer[DRC_ANSWER_MAX];
