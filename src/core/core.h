@@ -78,6 +78,7 @@ struct fdcache {
 	struct mutex lock;  /* RANK_FDCACHE: everything here and every owner pointer */
 	struct fdlist list; /* most recently used first */
 	unsigned count, limit;
+	uint64_t hits, misses; /* of fdcache_get() */
 };
 
 void fdcache_init(struct fdcache *c, unsigned limit);
@@ -251,6 +252,7 @@ struct node_shard {
 	struct mutex lock; /* RANK_TABLE */
 	struct node **buckets;
 	uint32_t mask, count;
+	uint64_t hits, misses; /* of node_find() */
 };
 
 /* ---- The stack ---- */

@@ -119,10 +119,10 @@ static int read_nlink(struct lam_stack *s, const char *key, struct nlink_diff *r
 		len = special_read_nlink(s, key, value, sizeof(value));
 	else
 		len = ovl_get(s, s->index_fd, key, "nlink", value, sizeof(value));
+	if (special_key(key) && len == -ENOENT)
+		return 0;
 	if (len < 0)
-		return len == -ENODATA || len == -ENOENT || len == -ERANGE || len == -EOPNOTSUPP
-			       ? 0
-			       : (int)len;
+		return len == -ENODATA || len == -ERANGE || len == -EOPNOTSUPP ? 0 : (int)len;
 	return nlink_decode(value, (size_t)len, ret) == 0;
 }
 
@@ -196,7 +196,7 @@ int index_write_nlink_lower(struct lam_stack *s, struct node *n, const char *key
 	int r;
 
 	(void)n;
-	if (special_key(key)) /* its count is by upper's links always */
+	if (special_key(key))
 		return 0;
 	r = origin_nlink(s, key, &lower);
 	if (r < 0) /* gone: the later write is enough but for a crash between */

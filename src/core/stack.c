@@ -615,7 +615,17 @@ void lam_stack_stats(struct lam_stack *s, struct lam_stats *ret)
 	};
 	struct listing *l;
 
+	for (unsigned i = 0; i < NODE_SHARDS; i++) {
+		struct node_shard *sh = &s->shards[i];
+
+		mutex_lock(&sh->lock);
+		st.node_hits += sh->hits;
+		st.node_misses += sh->misses;
+		mutex_unlock(&sh->lock);
+	}
 	mutex_lock(&s->fds.lock);
+	st.fd_hits = s->fds.hits;
+	st.fd_misses = s->fds.misses;
 	st.fds = s->fds.count;
 	mutex_unlock(&s->fds.lock);
 	mutex_lock(&s->listings_lock);
