@@ -21,7 +21,7 @@ endif
 # What a sanitized build runs: everything but the clients, which bring programs of their own.
 SANITIZED = --suites unit,fuzz,lib,cli,check,conform,differential,fault,crash,nfs --time-factor 4
 
-.PHONY: all help run test test-nfs check-asan check-tsan bench bench-nfs lint format coverage soak fuzz install clean
+.PHONY: all help run test test-nfs test-missing check-asan check-tsan bench bench-nfs lint format coverage soak fuzz install clean
 
 all:
 	@scripts/bootstrap.sh build
@@ -32,6 +32,7 @@ help:
 	@echo "make run         build, then show the main job on this machine's own /usr"
 	@echo "make test        all tests (T=PATTERN: some)"
 	@echo "make test-nfs    of these, the kernel's NFS server and client in a QEMU guest"
+	@echo "make test-missing  the conformance suite with each feature refused (FEATURES=...)"
 	@echo "make check-asan  the tests under AddressSanitizer and UBSan"
 	@echo "make check-tsan  the tests under ThreadSanitizer"
 	@echo "make bench       speed and memory, beside the kernel's overlayfs"
@@ -54,6 +55,11 @@ test:
 test-nfs: all
 	@scripts/bootstrap.sh guest
 	@tests/run --build $(BUILD) --suites guest $(TEST_ARGS)
+
+test-missing:
+	@scripts/bootstrap.sh build test
+	@scripts/build.sh build-seam -Dfault_seam=true -Dlock_ranks=true $(MESON_ARGS)
+	@tests/missing --build build-seam $(FEATURES)
 
 check-asan:
 	@scripts/bootstrap.sh build test
@@ -108,5 +114,5 @@ install: all
 	@meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf build build-asan build-tsan build-coverage build-fuzz build-lint-gcc build-lint-gcc-O0 \
+	rm -rf build build-asan build-tsan build-seam build-coverage build-fuzz build-lint-gcc build-lint-gcc-O0 \
 		build-lint-clang

@@ -212,6 +212,8 @@ struct lam_stats {
 	uint64_t listings, listing_bytes; /* cached merged directories now */
 	uint64_t copyups, copyup_bytes;	  /* since open */
 	uint64_t whiteouts, orphans;	  /* whiteouts made since open; orphans now */
+	uint64_t node_hits, node_misses;  /* objects asked for by id that were in memory, or not */
+	uint64_t fd_hits, fd_misses;	  /* the same of descriptors */
 };
 void lam_stack_stats(struct lam_stack *stack, struct lam_stats *ret);
 

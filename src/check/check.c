@@ -19,8 +19,10 @@ static int check_all(struct check *c)
 		r = walk_tree(c, LAYER_UPPER);
 	if (r == 0)
 		r = index_check(c);
-	for (uint16_t i = 1; r == 0 && i <= c->n_lower; i++)
+	for (uint16_t i = 1; r == 0 && i <= c->n_lower; i++) {
 		r = walk_tree(c, i);
+		lam_stack_close(TAKE_PTR(c->layers[i].below));
+	}
 	return r;
 }
 

@@ -135,7 +135,7 @@ struct check {
 	void *fn_ctx;
 	struct lam_check_result result;
 	bool repair, lone, userxattr;
-	bool overlap; /* the layers cannot be opened as a stack */
+	bool overlap;	       /* the layers cannot be opened as a stack */
 	bool leftovers;	       /* a crash left links in the work directory */
 	bool stopped;	       /* an unknown feature is in use: look, but do not touch */
 	struct clayer *layers; /* 0 is upper, or the lone one; fd -1 if there is none */

@@ -31,6 +31,9 @@ uint64_t frame_below(struct check *c, uint16_t layer, struct frame *frames, size
 
 	while (i > 1 && frames[i - 1].below == BELOW_LATER)
 		i--;
+	/* Not before it is asked for: it opens all layers below, which for 500 layers adds up. */
+	if (frames[0].below == BELOW_LATER)
+		frames[0].below = root_below(c, layer);
 	for (; i < n; i++) {
 		struct frame *f = &frames[i];
 		char name[LAM_NAME_MAX + 1];
@@ -144,7 +147,6 @@ static int enter_root(struct check *c, struct frame *f, struct object *o)
 	ssize_t n;
 	int r;
 
-	f->below = root_below(c, o->layer);
 	if (o->layer != LAYER_UPPER)
 		return 0;
 	n = o->m.uuid ? mark_get(c, f->fd, "", "uuid", NULL, 0) : FH_UUID_LEN;

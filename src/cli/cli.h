@@ -31,7 +31,7 @@ const struct command *command_find(const char *name);
 const struct command *command_at(size_t i);
 /* The texts of `lamina help NAME`, beside the commands. */
 extern const char mount_usage[], umount_usage[], upgrade_usage[], nfs_usage[], check_usage[],
-	version_usage[], help_usage[];
+	status_usage[], version_usage[], help_usage[];
 /* "PROG: ...; see lamina help NAME" for a wrong command line; returns 1. */
 int command_misused(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -40,6 +40,7 @@ int cmd_umount(int argc, char **argv);
 int cmd_upgrade(int argc, char **argv);
 int cmd_nfs(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_status(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
@@ -136,6 +137,8 @@ int layer_default_work(struct mount_plan *plan);
 /* Do what PLAN says: mount or serve by NFS or both, remount, or only check.  Returns the exit
  * status. */
 int mount_run(struct mount_plan *plan);
+/* For all that is opened at once when there are many layers. */
+void raise_descriptor_limit(void);
 
 /* ---- Under a supervisor: supervise.c ---- */
 

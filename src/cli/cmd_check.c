@@ -285,6 +285,7 @@ static int check(struct mount_plan *plan, struct request *q)
 	int r;
 
 	lam_set_log(receive, NULL);
+	raise_descriptor_limit();
 	if (q->json)
 		(void)printf("{\"version\": 1, \"repair\": %s, \"findings\": [",
 			     q->repair ? "true" : "false");

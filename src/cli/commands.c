@@ -14,6 +14,7 @@ static const struct command commands[] = {
 	{ "upgrade", cmd_upgrade, "let this program take the place of a mount's server",
 	  upgrade_usage },
 	{ "nfs", cmd_nfs, "serve directories on top of each other by NFS", nfs_usage },
+	{ "status", cmd_status, "show what mounts do, and how fast", status_usage },
 	{ "check", cmd_check, "look for what is wrong in layers, and mend it", check_usage },
 	{ "version", cmd_version, "print which version this is", version_usage },
 	{ "help", cmd_help, "list the commands, or explain one", help_usage },

@@ -165,6 +165,19 @@ static const char *const allowed[] = {
 	"fremovexattr",
 	"name_to_handle_at",
 	"open_by_handle_at",
+	/* The same without a directory's descriptor: ways through /proc on older kernels. */
+	"chmod",
+	"chown",
+	"chown32",
+	"lchown",
+	"lchown32",
+	"link",
+	"symlink",
+	"mkdir",
+	"mknod",
+	"rename",
+	"truncate",
+	"truncate64",
 	/* Data. */
 	"read",
 	"write",
@@ -244,7 +257,10 @@ static const char *const allowed[] = {
 	"getegid",
 	"getegid32",
 	"prctl",
-	/* Clients by NFS, the log, the supervisor. */
+	/* Clients by NFS, the log, the supervisor, `lamina status` (whose name an earlier server may
+	 * have had at first). */
+	"bind",
+	"listen",
 	"accept",
 	"accept4",
 	"recv",

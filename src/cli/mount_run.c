@@ -17,9 +17,10 @@
 
 #include "base/log.h"
 #include "cli/confine.h"
+#include "cli/status.h"
 
 /* Each cached descriptor counts, and the soft limit is small for the sake of select(2) only. */
-static void raise_descriptor_limit(void)
+void raise_descriptor_limit(void)
 {
 	struct rlimit limit;
 
@@ -166,8 +167,9 @@ static void confine(const struct mount_plan *plan)
 }
 
 static int serve_fronts(struct mount_plan *plan, const struct fronts *fronts,
-			const struct super_link *link, struct daemon *d)
+			struct lam_stack *stack, const struct super_link *link, struct daemon *d)
 {
+	struct status_server *status;
 	int r;
 
 	if (plan->foreground) {
@@ -177,6 +179,7 @@ static int serve_fronts(struct mount_plan *plan, const struct fronts *fronts,
 	} else {
 		message_set_mode(MESSAGE_BACKGROUND);
 	}
+	status = status_start(plan, link, fronts->fuse, stack);
 	r = supervise_ready(link, plan, d);
 	if (r == 0)
 		confine(plan);
@@ -184,6 +187,8 @@ static int serve_fronts(struct mount_plan *plan, const struct fronts *fronts,
 		r = fuse_front_serve(fronts->fuse);
 	else if (r == 0)
 		nfs_front_wait(fronts->nfs);
+	if (!signals_retired())
+		status_stop(status);
 	return r;
 }
 
@@ -198,7 +203,7 @@ static int serve(struct mount_plan *plan, struct lam_stack *stack, const struct 
 	r = open_fronts(plan, stack, &fronts);
 	if (r == 0) {
 		signals_serving(fronts.fuse, fronts.nfs, stack);
-		r = serve_fronts(plan, &fronts, link, d);
+		r = serve_fronts(plan, &fronts, stack, link, d);
 		/* What is still there is the next worker's: orphans, references of the kernel. */
 		if (signals_retired())
 			_exit(SUPER_EXIT_RETIRED);

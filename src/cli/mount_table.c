@@ -126,6 +126,28 @@ int mount_table_find(const char *path, struct mount_entry *ret)
 	return found ? 0 : -ENOENT;
 }
 
+int mount_table_each(int (*fn)(void *ctx, const char *path, uint64_t minor), void *ctx)
+{
+	FILE *f __attribute__((cleanup(fclosep))) = fopen("/proc/self/mountinfo", "re");
+	CLEANUP_FREE char *line = NULL;
+	size_t size = 0;
+	int r = 0;
+
+	if (!f)
+		return -errno;
+	while (r == 0 && getline(&line, &size, f) > 0) {
+		char *where, *type;
+		uint64_t minor = 0;
+
+		if (!parse_line(line, &where, &type, &minor) ||
+		    (strcmp(type, "fuse") != 0 && strncmp(type, "fuse.", 5) != 0))
+			continue;
+		unescape(where);
+		r = fn(ctx, where, minor);
+	}
+	return r;
+}
+
 /* Whether descriptor FD of process PID is FUSE connection MINOR.  Kernels before 6.16 do not say. */
 static bool serves(const char *pid, const char *fd, uint64_t minor)
 {
@@ -181,6 +203,14 @@ static bool process_serves(const char *pid, uint64_t minor)
 			return true;
 	}
 	return false;
+}
+
+bool mount_table_serves(int32_t pid, uint64_t minor)
+{
+	char text[16];
+
+	(void)snprintf(text, sizeof(text), "%d", pid);
+	return process_serves(text, minor);
 }
 
 int mount_table_servers(uint64_t minor, int *fds, size_t max, size_t *ret_n)

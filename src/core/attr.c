@@ -350,11 +350,30 @@ static int set_size(struct lam_stack *s, const struct lam_call *call, struct nod
 	return r;
 }
 
+/*
+ * A request that names no attribute: for an owner of (-1, -1), or to drop capabilities before a write by
+ * somebody who need not own the file.  Only an owner may take set-id bits away by the first; the second
+ * is followed by the write, which says whether they go.
+ */
+static int touch_owner(struct lam_stack *s, const struct lam_call *call, struct node *n, int fd)
+{
+	struct lam_attr a;
+	int r = attr_get(s, n, &a);
+
+	if (r < 0)
+		return r;
+	if (call->cred.uid == 0 || call->cred.uid == a.uid) {
+		r = apply(s, call, n, fd, LAM_SET_KILL_PRIV, &a);
+		return r < 0 ? r : sys_chown(fd, "", UINT32_MAX, UINT32_MAX);
+	}
+	r = sys_removexattr(fd, "", "security.capability");
+	return r == -ENODATA || r == -EOPNOTSUPP ? 0 : r;
+}
+
 int lam_setattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, unsigned valid,
 		const struct lam_attr *attr, struct lam_attr *ret)
 {
 	const unsigned now = LAM_SET_ATIME_NOW | LAM_SET_MTIME_NOW;
-	/* An owner of (-1, -1) moves the change time and nothing else; FUSE then names no attribute. */
 	const bool touch = !(valid & ~(LAM_SET_KILL_PRIV | LAM_SET_CTIME));
 	CLEANUP_CLOSE int fd = -1;
 	HELD(n, s);
@@ -385,9 +404,8 @@ int lam_setattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 		fd = e ? -1 : node_open(s, n.n, O_PATH);
 		if (!e && fd < 0)
 			return fd;
-		r = apply(s, call, n.n, e ? e->fd : fd, valid, attr);
-		if (r == 0 && touch)
-			r = sys_chown(e ? e->fd : fd, "", UINT32_MAX, UINT32_MAX);
+		r = touch ? touch_owner(s, call, n.n, e ? e->fd : fd)
+			  : apply(s, call, n.n, e ? e->fd : fd, valid, attr);
 		fdcache_put(&s->fds, e);
 		if (r < 0)
 			return r;

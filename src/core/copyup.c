@@ -114,6 +114,8 @@ static int set_nlink(struct copyup *c, int to_fd, const char *to)
 	struct fsys *fs = fsys_by_dev(c->s, statx_dev(&c->st));
 	char value[16];
 
+	if (special_key(c->key))
+		return 0;	    /* it can carry none: special_names() */
 	if (!fs || !fs->can_decode) /* the lower inode could not be found again by its handle */
 		return index_write_nlink(c->s, to_fd, to, c->st.stx_nlink, 1);
 	return ovl_set(c->s, to_fd, to, "nlink", value, nlink_encode(&d, value));
@@ -386,6 +388,16 @@ static int publish_orphan(struct copyup *c)
 	return 0;
 }
 
+/* What goes with an entry in our own index: the count is of one link, the entry's. */
+static int special_names(const struct copyup *c)
+{
+	struct nlink_diff d = { .diff = (int32_t)c->st.stx_nlink - 1 };
+	char value[16];
+
+	(void)nlink_encode(&d, value);
+	return special_prepare(c->s, c->key, c->ino, value);
+}
+
 /* An indexed copy gets its entry in the index first and is linked from there, so that a crash between leaves
  * an entry that is complete, and every name finds it.  But a file that has one name below is indexed for
  * its handle only, and there the kernel takes an entry without a name for a dead one, and makes a
@@ -394,20 +406,23 @@ static int publish_indexed(struct copyup *c, int dirfd, const char *name)
 {
 	struct lam_stack *s = c->s;
 	bool name_first = c->lower_nlink == 1 && !(c->n->flags & NF_NAME_GONE);
-	int r = name_first ? install(c, dirfd, name) : install(c, s->index_fd, c->key);
+	int index_fd = index_dir(s, c->key);
+	int r = special_key(c->key) ? special_names(c) : 0;
 
+	if (r == 0)
+		r = name_first ? install(c, dirfd, name) : install(c, index_fd, c->key);
 	if (r < 0 || c->n->flags & NF_NAME_GONE)
 		return r;
-	r = name_first ? sys_link(dirfd, name, s->index_fd, c->key)
-		       : sys_link(s->index_fd, c->key, dirfd, name);
+	r = name_first ? sys_link(dirfd, name, index_fd, c->key)
+		       : sys_link(index_fd, c->key, dirfd, name);
 	if (r < 0)
 		goto undo_install;
-	r = index_write_nlink(s, s->index_fd, c->key, c->st.stx_nlink, 2);
+	r = index_write_nlink(s, index_fd, c->key, c->st.stx_nlink, 2);
 	if (r == 0)
 		return 0;
-	(void)(name_first ? sys_unlink(s->index_fd, c->key) : sys_unlink(dirfd, name));
+	(void)(name_first ? sys_unlink(index_fd, c->key) : sys_unlink(dirfd, name));
 undo_install:
-	(void)(name_first ? sys_unlink(dirfd, name) : sys_unlink(s->index_fd, c->key));
+	(void)(name_first ? sys_unlink(dirfd, name) : sys_unlink(index_fd, c->key));
 	return r;
 }
 
@@ -519,9 +534,11 @@ static int prepare_origin(struct copyup *c)
 	struct lam_stack *s = c->s;
 	struct fsys *fs = fsys_by_dev(s, statx_dev(&c->st));
 	bool dir = S_ISDIR(c->st.stx_mode);
-	/* An entry carries attributes, which a symlink or a device cannot with the user prefix. */
+	/* An entry carries attributes, which a symlink or a device cannot with the user prefix: then it is in
+	 * our own index, if it needs one. */
 	bool indexed = s->index_fd >= 0 && !dir && (c->st.stx_nlink > 1 || s->nfs_export) &&
-		       (!s->userxattr || S_ISREG(c->st.stx_mode));
+		       (!s->userxattr || S_ISREG(c->st.stx_mode) ||
+			(c->st.stx_nlink > 1 && special_applies(s, c->st.stx_mode)));
 	int r;
 
 	if (!dir && c->st.stx_nlink > 1 && !indexed)
@@ -538,9 +555,7 @@ static int prepare_origin(struct copyup *c)
 		/* Any other failure would cost the object its identity. */
 		return r == -EOPNOTSUPP ? 0 : r;
 	}
-	if (indexed)
-		index_name_encode(&c->origin, c->key);
-	if (indexed && strlen(c->key) > LAM_NAME_MAX)
+	if (indexed && index_key_of(s, &c->origin, c->st.stx_mode, c->key) < 0)
 		c->key[0] = '\0';
 	return 0;
 }
@@ -826,10 +841,10 @@ int copyup_name_locked(struct lam_stack *s, struct node *d, const char *name, st
 	if (r == 0)
 		r = index_write_nlink_lower(s, n, key, visible);
 	if (r == 0)
-		r = sys_link(s->index_fd, key, e->fd, name);
+		r = sys_link(index_dir(s, key), key, e->fd, name);
 	names_note(s);
 	if (r == 0)
-		r = index_write_nlink(s, s->index_fd, key, visible, st.stx_nlink + 1);
+		r = index_write_nlink(s, index_dir(s, key), key, visible, st.stx_nlink + 1);
 	if (r == 0)
 		dirlist_note_upper(s, d, name, node_mode_type(n), false);
 out:

@@ -78,6 +78,7 @@ struct fdcache {
 	struct mutex lock;  /* RANK_FDCACHE: everything here and every owner pointer */
 	struct fdlist list; /* most recently used first */
 	unsigned count, limit;
+	uint64_t hits, misses; /* of fdcache_get() */
 };
 
 void fdcache_init(struct fdcache *c, unsigned limit);
@@ -251,6 +252,7 @@ struct node_shard {
 	struct mutex lock; /* RANK_TABLE */
 	struct node **buckets;
 	uint32_t mask, count;
+	uint64_t hits, misses; /* of node_find() */
 };
 
 /* ---- The stack ---- */
@@ -300,6 +302,7 @@ struct lam_stack {
 	int orphan_fd;		 /* workdir/lamina/orphans */
 	int links_fd;		 /* workdir/lamina/links */
 	int origins_fd;		 /* workdir/lamina/origins */
+	int special_fd;		 /* workdir/lamina/index, or -1 */
 	int lock_fd;		 /* held lock on workdir/lamina/lock */
 	_Atomic bool links_used; /* links_fd may have entries */
 
@@ -585,7 +588,8 @@ int copyup_keep_data(struct lam_stack *s, struct node *n);
 /* index.c */
 int index_open(struct lam_stack *s);
 bool index_check_orphan(struct lam_stack *s, const char *key, const struct statx *st);
-int index_key(struct lam_stack *s, struct fsys *fs, int fd, const char *name,
+/* The name of the entry of NAME in FD, which has this type. */
+int index_key(struct lam_stack *s, struct fsys *fs, int fd, const char *name, uint32_t type,
 	      char out[INDEX_NAME_MAX + 1]);
 /* Whether an entry is there: 1, 0 or -errno; its status in ST. */
 int index_stat(struct lam_stack *s, const char *name, struct statx *st);
@@ -620,6 +624,23 @@ void record_peek(struct lam_stack *s, const struct node *n, char text[ORIGIN_REC
 void record_drop(struct lam_stack *s, uint64_t ino, const char *text);
 /* Drop the records of numbers that are not in upper. */
 void record_sweep(struct lam_stack *s, bool (*in_upper)(void *ctx, uint64_t ino), void *ctx);
+
+/* special.c */
+int special_open(struct lam_stack *s);
+bool special_applies(const struct lam_stack *s, uint32_t type);
+bool special_key(const char *key);
+/* The directory that an entry of this name is in. */
+int index_dir(const struct lam_stack *s, const char *key);
+/* The name of the entry of what has this handle and type; -EOPNOTSUPP: too long. */
+int index_key_of(const struct lam_stack *s, const struct fh *fh, uint32_t type,
+		 char out[INDEX_NAME_MAX + 1]);
+/* What stands beside an entry, before it is there; its count; and after it is gone. */
+int special_prepare(struct lam_stack *s, const char *key, uint64_t ino, const char *nlink);
+int special_write_nlink(struct lam_stack *s, const char *key, const char *nlink);
+ssize_t special_read_nlink(struct lam_stack *s, const char *key, char *value, size_t size);
+void special_forget(struct lam_stack *s, const char *key, uint64_t ino);
+/* The entry of an upper inode, if it has one. */
+bool special_find(struct lam_stack *s, const struct statx *st, char key[INDEX_NAME_MAX + 1]);
 
 /* workdir.c */
 /* Empty a directory of ours, however deep, but for the name KEEP (may be NULL). */

@@ -41,6 +41,10 @@ struct fdent *fdcache_get(struct fdcache *c, struct fdent **owner, bool writable
 	e = *owner;
 	if (e && writable && !e->writable)
 		e = NULL;
+	if (e)
+		c->hits++;
+	else
+		c->misses++;
 	if (e) {
 		e->pins++;
 		if (TAILQ_FIRST(&c->list) != e) {

@@ -16,13 +16,18 @@
 
 #define TMPFS_TYPE 0x01021994
 
-/* Numbers over 56 bits of one filesystem, numbered as they are met.  They get the upper half of the
- * 56-bit space, which no such filesystem's small numbers reach. */
+/* Numbers over 55 bits of one filesystem.  Each stands under a hash of it, so that it has the same id after
+ * a new start; where two hash alike, the one that is met second goes under another.  They get the upper half
+ * of the 56-bit space, which no such filesystem's small numbers reach. */
+struct wide {
+	uint64_t place; /* the low bits of the id; 0 is free */
+	uint64_t number;
+};
+
 struct inotable {
-	struct mutex lock;	  /* RANK_LEAF */
-	uint64_t *numbers;	  /* [slot] -> real number */
-	uint32_t *buckets;	  /* 1 + slot */
-	uint32_t count, capacity; /* capacity is a power of two; buckets has twice as many */
+	struct mutex lock; /* RANK_LEAF */
+	struct wide *slots;
+	size_t mask, count;
 };
 
 #define TABLE_BIT (1ull << (ID_FS_SHIFT - 1))
@@ -36,56 +41,62 @@ static struct inotable *inotable_new(void)
 	return t;
 }
 
+/* Where PLACE is or would be. */
+static struct wide *wide_slot(const struct inotable *t, uint64_t place)
+{
+	size_t i = (size_t)hash_u64(place) & t->mask;
+
+	while (t->slots[i].place && t->slots[i].place != place)
+		i = (i + 1) & t->mask;
+	return &t->slots[i];
+}
+
 static int inotable_grow(struct inotable *t)
 {
-	uint32_t capacity = t->capacity ? t->capacity * 2 : 64;
-	uint64_t *numbers;
-	uint32_t *buckets;
+	struct inotable bigger = { .mask = t->slots ? t->mask * 2 + 1 : 63 };
 
-	if (capacity > 1u << 28)
-		return -ENOSPC;
-	buckets = calloc(2 * (size_t)capacity, sizeof(*buckets));
-	numbers = realloc(t->numbers, capacity * sizeof(*numbers));
-	if (numbers)
-		t->numbers = numbers;
-	if (!buckets || !numbers) {
-		free(buckets);
+	bigger.slots = calloc(bigger.mask + 1, sizeof(*bigger.slots));
+	if (!bigger.slots)
 		return -ENOMEM;
-	}
-	free(t->buckets);
-	t->buckets = buckets;
-	t->capacity = capacity;
-	for (uint32_t i = 0; i < t->count; i++) {
-		uint64_t b = hash_u64(t->numbers[i]) & (2 * capacity - 1);
-
-		while (buckets[b])
-			b = (b + 1) & (2 * capacity - 1);
-		buckets[b] = i + 1;
-	}
+	for (size_t i = 0; t->slots && i <= t->mask; i++)
+		if (t->slots[i].place)
+			*wide_slot(&bigger, t->slots[i].place) = t->slots[i];
+	free(t->slots);
+	t->slots = bigger.slots;
+	t->mask = bigger.mask;
 	return 0;
 }
 
-/* The slot of a number, made if need be; -ENOMEM, -ENOSPC. */
-static int64_t inotable_slot(struct inotable *t, uint64_t ino)
+/* The place of a number, taken if need be; 0: no memory. */
+static uint64_t inotable_place(struct inotable *t, uint64_t number)
 {
 	struct mutex *guard MUTEX_GUARD = mutex_guard(&t->lock);
-	uint64_t b;
-	int r;
+	uint64_t place = number;
 
-	if (t->count == t->capacity) {
-		r = inotable_grow(t);
-		if (r < 0)
-			return r;
+	if ((!t->slots || t->count * 2 > t->mask) && inotable_grow(t) < 0)
+		return 0;
+	for (;;) {
+		struct wide *w;
+
+		place = hash_u64(place + 1);
+		w = wide_slot(t, TABLE_BIT | (place & (TABLE_BIT - 1)));
+		if (w->place && w->number != number)
+			continue; /* another's */
+		if (!w->place) {
+			w->place = TABLE_BIT | (place & (TABLE_BIT - 1));
+			w->number = number;
+			t->count++;
+		}
+		return w->place;
 	}
-	b = hash_u64(ino) & (2 * t->capacity - 1);
-	while (t->buckets[b]) {
-		if (t->numbers[t->buckets[b] - 1] == ino)
-			return t->buckets[b] - 1;
-		b = (b + 1) & (2 * t->capacity - 1);
-	}
-	t->numbers[t->count] = ino;
-	t->buckets[b] = ++t->count;
-	return t->count - 1;
+}
+
+/* The number that is at a place; 0: none. */
+static uint64_t inotable_number(struct inotable *t, uint64_t place)
+{
+	struct mutex *guard MUTEX_GUARD = mutex_guard(&t->lock);
+
+	return t->slots ? wide_slot(t, place)->number : 0;
 }
 
 uint64_t id_make(struct lam_stack *s, struct fsys *fs, uint64_t ino, bool born_upper)
@@ -94,11 +105,11 @@ uint64_t id_make(struct lam_stack *s, struct fsys *fs, uint64_t ino, bool born_u
 
 	(void)s;
 	if (ino >= TABLE_BIT) {
-		int64_t slot = fs->table ? inotable_slot(fs->table, ino) : -ENOMEM;
-
-		/* Without memory for the table: a hash, which at worst makes two objects look
+		low = fs->table ? inotable_place(fs->table, ino) : 0;
+		/* Without memory for the table: the hash alone, which at worst makes two objects look
 		 * like hard links of each other until the memory is back. */
-		low = TABLE_BIT | (slot >= 0 ? (uint64_t)slot : hash_u64(ino) & (TABLE_BIT - 1));
+		if (!low)
+			low = TABLE_BIT | (hash_u64(ino + 1) & (TABLE_BIT - 1));
 	}
 	return (born_upper ? ID_BORN_UPPER : 0) | (uint64_t)fs->index << ID_FS_SHIFT | low;
 }
@@ -130,13 +141,7 @@ uint64_t id_real_ino(struct lam_stack *s, uint64_t id, struct fsys **ret_fs)
 	if (!fs)
 		return 0;
 	if (low & TABLE_BIT) {
-		uint64_t slot = low & (TABLE_BIT - 1);
-
-		if (!fs->table)
-			return 0;
-		mutex_lock(&fs->table->lock);
-		low = slot < fs->table->count ? fs->table->numbers[slot] : 0;
-		mutex_unlock(&fs->table->lock);
+		low = fs->table ? inotable_number(fs->table, low) : 0;
 		if (!low)
 			return 0;
 	}
@@ -491,8 +496,7 @@ void fsys_destroy(struct lam_stack *s)
 			sys_close(fs->mount_fd);
 		if (!t)
 			continue;
-		free(t->numbers);
-		free(t->buckets);
+		free(t->slots);
 		free(t);
 	}
 }

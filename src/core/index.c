@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-int index_key(struct lam_stack *s, struct fsys *fs, int fd, const char *name,
+int index_key(struct lam_stack *s, struct fsys *fs, int fd, const char *name, uint32_t type,
 	      char out[INDEX_NAME_MAX + 1])
 {
 	struct fh fh;
@@ -20,13 +20,12 @@ int index_key(struct lam_stack *s, struct fsys *fs, int fd, const char *name,
 	r = fsys_fh(s, fs, fd, name, false, &fh);
 	if (r < 0)
 		return r;
-	index_name_encode(&fh, out);
-	return strlen(out) > LAM_NAME_MAX ? -EOPNOTSUPP : 0;
+	return index_key_of(s, &fh, type, out);
 }
 
 int index_stat(struct lam_stack *s, const char *name, struct statx *st)
 {
-	int r = sys_statx(s->index_fd, name, st);
+	int r = sys_statx(index_dir(s, name), name, st);
 
 	if (r == -ENOENT || r == -ENAMETOOLONG) /* a handle too long to have an entry */
 		return 0;
@@ -47,7 +46,7 @@ int index_node_key(struct lam_stack *s, struct node *n, char out[INDEX_NAME_MAX 
 		r = rdir_open(s, n->dir->lower[0], &e);
 		if (r < 0)
 			return r;
-		r = index_key(s, s->layers[n->dir->lower[0]->layer].fs, e->fd, "", out);
+		r = index_key(s, s->layers[n->dir->lower[0]->layer].fs, e->fd, "", S_IFDIR, out);
 		fdcache_put(&s->fds, e);
 		return r;
 	}
@@ -61,7 +60,7 @@ int index_node_key(struct lam_stack *s, struct node *n, char out[INDEX_NAME_MAX 
 		if (r == 0)
 			index_name_encode(&fh, out);
 	} else {
-		r = index_key(s, s->layers[p.layer].fs, p.dirfd, p.name, out);
+		r = index_key(s, s->layers[p.layer].fs, p.dirfd, p.name, node_mode_type(n), out);
 	}
 	place_done(s, &p);
 	return r;
@@ -116,7 +115,12 @@ static int read_nlink(struct lam_stack *s, const char *key, struct nlink_diff *r
 
 	if (!key[0])
 		return 0;
-	len = ovl_get(s, s->index_fd, key, "nlink", value, sizeof(value));
+	if (special_key(key))
+		len = special_read_nlink(s, key, value, sizeof(value));
+	else
+		len = ovl_get(s, s->index_fd, key, "nlink", value, sizeof(value));
+	if (special_key(key) && len == -ENOENT)
+		return 0;
 	if (len < 0)
 		return len == -ENODATA || len == -ERANGE || len == -EOPNOTSUPP ? 0 : (int)len;
 	return nlink_decode(value, (size_t)len, ret) == 0;
@@ -161,6 +165,8 @@ int index_write_nlink(struct lam_stack *s, int fd, const char *name, uint32_t vi
 	char value[16];
 	size_t len = nlink_encode(&d, value);
 
+	if (special_key(name))
+		return special_write_nlink(s, name, value);
 	return ovl_set(s, fd, name, "nlink", value, len);
 }
 
@@ -178,7 +184,7 @@ int index_settle_nlink(struct lam_stack *s, struct node *n, const struct statx *
 	if (r <= 0 || !d.lower)
 		return r < 0 ? r : 0;
 	r = index_node_nlink(s, n, st, &visible);
-	return r < 0 ? r : index_write_nlink(s, s->index_fd, key, visible, st->stx_nlink);
+	return r < 0 ? r : index_write_nlink(s, index_dir(s, key), key, visible, st->stx_nlink);
 }
 
 int index_write_nlink_lower(struct lam_stack *s, struct node *n, const char *key, uint32_t visible)
@@ -187,9 +193,12 @@ int index_write_nlink_lower(struct lam_stack *s, struct node *n, const char *key
 	char value[16];
 	uint32_t lower;
 	size_t len;
-	int r = origin_nlink(s, key, &lower);
+	int r;
 
 	(void)n;
+	if (special_key(key))
+		return 0;
+	r = origin_nlink(s, key, &lower);
 	if (r < 0) /* gone: the later write is enough but for a crash between */
 		return origin_gone(r) ? 0 : r;
 	d.diff = (int32_t)((int64_t)visible - lower);
@@ -257,7 +266,9 @@ int index_whiteout(struct lam_stack *s, const char *key)
 int index_remove(struct lam_stack *s, struct node *n)
 {
 	CLEANUP_FREE char *key = NULL;
-	int r;
+	uint64_t ino = n->real_ino;
+	bool whiteout;
+	int dir, r;
 
 	mutex_lock(&n->lock);
 	if (n->extra)
@@ -266,12 +277,15 @@ int index_remove(struct lam_stack *s, struct node *n)
 	mutex_unlock(&n->lock);
 	if (!key)
 		return 0;
-	if (stack_in_use(s, n->id)) {
-		r = work_orphan(s, n, s->index_fd, key, s->nfs_export);
-		return r;
-	}
-	return s->nfs_export ? work_whiteout_over(s, s->index_fd, key)
-			     : sys_unlink(s->index_fd, key);
+	dir = index_dir(s, key);
+	whiteout = s->nfs_export && !special_key(key);
+	if (stack_in_use(s, n->id))
+		r = work_orphan(s, n, dir, key, whiteout);
+	else
+		r = whiteout ? work_whiteout_over(s, dir, key) : sys_unlink(dir, key);
+	if (special_key(key))
+		special_forget(s, key, ino);
+	return r;
 }
 
 /* With nfs_export: the index tells which upper directory a lower one became.  After the directory is in

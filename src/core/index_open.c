@@ -206,6 +206,8 @@ int index_open(struct lam_stack *s)
 		r = dirscan(s->index_fd, scan_entry, &sc);
 	if (r == 0)
 		r = dirscan(s->links_fd, check_links, s);
+	if (r >= 0)
+		r = special_open(s);
 	if (sc.stray_fd >= 0)
 		sys_close(sc.stray_fd);
 	return r < 0 ? r : 0;

@@ -388,6 +388,7 @@ static int take_upper_origin(struct walk *w, int dirfd, const char *name,
 static void take_record(struct walk *w, int dirfd, const char *name)
 {
 	struct found *f = w->f;
+	char key[INDEX_NAME_MAX + 1];
 	struct origin_record rec;
 	struct fsys *fs;
 	uint64_t ino;
@@ -401,6 +402,9 @@ static void take_record(struct walk *w, int dirfd, const char *name)
 	f->origin_ino = ino;
 	f->origin_generation = rec.generation;
 	f->origin_known = f->recorded = true;
+	if (special_find(w->s, &f->st, key))
+		f->index_name = strdup(key);
+	f->indexed = f->index_name != NULL;
 }
 
 static int set_data(struct walk *w, struct rdir *parent, const char *name)
@@ -700,7 +704,7 @@ static int finish_index(struct walk *w, const char *name)
 	r = rdir_open(s, at, &e);
 	if (r < 0)
 		return r;
-	r = index_key(s, fs, e->fd, name, key);
+	r = index_key(s, fs, e->fd, name, f->type, key);
 	fdcache_put(&s->fds, e);
 	if (r < 0)
 		return r == -EOPNOTSUPP ? 0 : r;

@@ -159,8 +159,13 @@ struct node *node_find(struct lam_stack *s, uint64_t id)
 {
 	struct node_shard *sh = shard_of(s, id);
 	struct mutex *guard MUTEX_GUARD = mutex_guard(&sh->lock);
+	struct node *n = find_locked(sh, id);
 
-	return find_locked(sh, id);
+	if (n)
+		sh->hits++;
+	else
+		sh->misses++;
+	return n;
 }
 
 static void grow_locked(struct node_shard *sh)

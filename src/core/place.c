@@ -87,7 +87,7 @@ int node_place(struct lam_stack *s, struct node *n, struct place *p)
 		CHECK(strlen(n->extra->index_name) <= LAM_NAME_MAX);
 		strcpy(p->name, n->extra->index_name);
 		mutex_unlock(&n->lock);
-		p->dirfd = s->index_fd;
+		p->dirfd = index_dir(s, p->name);
 		return 0;
 	}
 	if (n->flags & NF_DETACHED && n->extra && n->extra->handle) {

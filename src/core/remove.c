@@ -158,7 +158,7 @@ int drop_end(struct lam_stack *s, struct drop *w)
 		/* Only now: a count that is too low after a crash would make the last but one name the
 		 * last, and what is written through the other be lost. */
 		if (w->upper_nlink && w->key[0])
-			return index_write_nlink(s, s->index_fd, w->key, w->names - 1,
+			return index_write_nlink(s, index_dir(s, w->key), w->key, w->names - 1,
 						 w->upper_nlink);
 		if (!node_is_upper(n) && w->key[0]) {
 			struct node_extra *x;

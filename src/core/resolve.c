@@ -509,7 +509,7 @@ static int resolve_lower_dir(struct lam_stack *s, const struct sys_handle *h, st
 
 /* The upper file that a lower one became: by the index, else by its origin.  1, 0 (none) or -errno. */
 static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs,
-		     const struct sys_handle *lower, struct node **ret)
+		     const struct sys_handle *lower, uint32_t type, struct node **ret)
 {
 	char key[INDEX_NAME_MAX + 1];
 	CLEANUP_CLOSE int fd = -1;
@@ -522,15 +522,15 @@ static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs,
 	int r;
 
 	if (s->index_fd >= 0 &&
-	    fh_encode(lower->type, fs->uuid, lower->fid, lower->len, false, &fh) == 0) {
-		index_name_encode(&fh, key);
+	    fh_encode(lower->type, fs->uuid, lower->fid, lower->len, false, &fh) == 0 &&
+	    index_key_of(s, &fh, type, key) == 0) {
 		r = index_stat(s, key, &stx);
 		if (r < 0)
 			return r == -ENAMETOOLONG ? 0 : r;
 		if (r && S_ISCHR(stx.stx_mode) && !stx.stx_rdev_major && !stx.stx_rdev_minor)
 			return -ESTALE; /* removed, says the complete index */
 		if (r) {
-			fd = sys_openat(s->index_fd, key, O_PATH | O_NOFOLLOW, 0);
+			fd = sys_openat(index_dir(s, key), key, O_PATH | O_NOFOLLOW, 0);
 			r = fd < 0 ? fd : sys_statx(fd, "", &st);
 			if (r == 0)
 				r = sys_name_to_handle(fd, "", &h, NULL);
@@ -559,9 +559,9 @@ static int adjust_links(struct lam_stack *s, struct node *n, struct fsys *fs,
 	int r;
 
 	if (!(n->flags & NF_LOWER_LINKS) || s->index_fd < 0 ||
-	    fh_encode(lower->type, fs->uuid, lower->fid, lower->len, false, &fh) < 0)
+	    fh_encode(lower->type, fs->uuid, lower->fid, lower->len, false, &fh) < 0 ||
+	    index_key_of(s, &fh, node_mode_type(n), key) < 0)
 		return 0;
-	index_name_encode(&fh, key);
 	mutex_lock(&n->lock);
 	x = n->extra;
 	/* Whoever made the node or took a name since knows better; both read and write the same record. */
@@ -592,7 +592,7 @@ static int resolve_lower_file(struct lam_stack *s, uint64_t id, struct fsys *fs,
 			layer = i;
 	if (!layer)
 		return -ESTALE;
-	r = find_copy(s, id, fs, h, ret);
+	r = find_copy(s, id, fs, h, st->stx_mode, ret);
 	if (r == 0) {
 		r = inside_lower(s, id, fs, st->stx_ino, h);
 		if (r > 0)

@@ -491,7 +491,7 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	if (!s)
 		return NULL;
 	s->base_fd = s->work_fd = s->index_fd = s->own_fd = s->orphan_fd = s->links_fd =
-		s->origins_fd = s->lock_fd = -1;
+		s->origins_fd = s->special_fd = s->lock_fd = -1;
 	mutex_init(&s->fs_lock, RANK_LEAF);
 	mutex_init(&s->work_lock, RANK_WORK);
 	mutex_init(&s->rename_lock, RANK_RENAME);
@@ -615,7 +615,17 @@ void lam_stack_stats(struct lam_stack *s, struct lam_stats *ret)
 	};
 	struct listing *l;
 
+	for (unsigned i = 0; i < NODE_SHARDS; i++) {
+		struct node_shard *sh = &s->shards[i];
+
+		mutex_lock(&sh->lock);
+		st.node_hits += sh->hits;
+		st.node_misses += sh->misses;
+		mutex_unlock(&sh->lock);
+	}
 	mutex_lock(&s->fds.lock);
+	st.fd_hits = s->fds.hits;
+	st.fd_misses = s->fds.misses;
 	st.fds = s->fds.count;
 	mutex_unlock(&s->fds.lock);
 	mutex_lock(&s->listings_lock);

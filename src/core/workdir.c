@@ -178,31 +178,54 @@ static int take_lock(struct lam_stack *s, const char *upper)
 
 /* ---- Probing ---- */
 
-static bool probe_tmpfile(struct lam_stack *s)
+/* What the answer R to an attempt says: 1, the filesystem can (0, or there is no room for the proof: a full disk
+ * has to be mounted to be emptied); 0, it cannot; or an error that says nothing.  To take such a one for
+ * "cannot" would read the layers by other rules than they were written by. */
+static int can(int r)
+{
+	switch (r) {
+	case 0:
+	case -ENOSPC:
+	case -EDQUOT:
+		return 1;
+	case -EIO:
+	case -EINTR:
+	case -ENOMEM:
+	case -EMFILE:
+	case -ENFILE:
+	case -ESTALE:
+		return r;
+	default:
+		return 0;
+	}
+}
+
+static int probe_tmpfile(struct lam_stack *s)
 {
 	int fd = sys_openat(s->work_fd, ".", O_TMPFILE | O_RDWR, 0600);
 	char temp[32];
 	int r;
 
 	if (fd < 0)
-		return false;
+		return can(fd);
 	work_temp_name(s, temp);
 	r = sys_link_fd(fd, s->work_fd, temp);
 	sys_close(fd);
 	if (r == 0)
 		(void)sys_unlink(s->work_fd, temp);
-	return r == 0;
+	return can(r);
 }
 
-static bool probe_char_whiteout(struct lam_stack *s)
+static int probe_char_whiteout(struct lam_stack *s)
 {
 	char temp[32];
+	int r;
 
 	work_temp_name(s, temp);
-	if (sys_mknod(s->work_fd, temp, S_IFCHR, 0) < 0)
-		return false;
-	(void)sys_unlink(s->work_fd, temp);
-	return true;
+	r = sys_mknod(s->work_fd, temp, S_IFCHR, 0);
+	if (r == 0)
+		(void)sys_unlink(s->work_fd, temp);
+	return can(r);
 }
 
 static bool probe_dot_whiteout(struct lam_stack *s)
@@ -217,7 +240,7 @@ static bool probe_dot_whiteout(struct lam_stack *s)
 	return true;
 }
 
-static bool probe_rename_whiteout(struct lam_stack *s)
+static int probe_rename_whiteout(struct lam_stack *s)
 {
 	char a[32], b[32];
 	int fd, r;
@@ -226,49 +249,55 @@ static bool probe_rename_whiteout(struct lam_stack *s)
 	work_temp_name(s, b);
 	fd = sys_openat(s->work_fd, a, O_CREAT | O_EXCL | O_WRONLY, 0600);
 	if (fd < 0)
-		return false;
+		return can(fd);
 	sys_close(fd);
 	r = sys_rename(s->work_fd, a, s->work_fd, b, RENAME_WHITEOUT);
 	(void)sys_unlink(s->work_fd, a);
 	(void)sys_unlink(s->work_fd, b);
-	return r == 0;
+	return can(r);
 }
 
-static bool probe_exchange(struct lam_stack *s)
+static int probe_exchange(struct lam_stack *s)
 {
 	char a[32], b[32];
 	int r;
 
 	work_temp_name(s, a);
 	work_temp_name(s, b);
-	if (sys_mkdir(s->work_fd, a, 0700) < 0)
-		return false;
-	if (sys_mkdir(s->work_fd, b, 0700) < 0) {
-		(void)sys_rmdir(s->work_fd, a);
-		return false;
-	}
-	r = sys_rename(s->work_fd, a, s->work_fd, b, RENAME_EXCHANGE);
+	r = sys_mkdir(s->work_fd, a, 0700);
+	if (r < 0)
+		return can(r);
+	r = sys_mkdir(s->work_fd, b, 0700);
+	if (r == 0)
+		r = sys_rename(s->work_fd, a, s->work_fd, b, RENAME_EXCHANGE);
 	(void)sys_rmdir(s->work_fd, a);
 	(void)sys_rmdir(s->work_fd, b);
-	return r == 0;
+	return can(r);
 }
 
-static void probe_xattr(struct lam_stack *s, const struct lam_config *c)
+/* Whether attributes with the prefix that is set now can be written. */
+static int probe_prefix(struct lam_stack *s)
 {
+	int r = ovl_set(s, s->work_fd, "", "opaque", "0", 1);
+
+	if (r == 0)
+		(void)ovl_remove(s, s->work_fd, "", "opaque");
+	return can(r);
+}
+
+static int probe_xattr(struct lam_stack *s, const struct lam_config *c)
+{
+	int r;
+
 	s->upper_xattr = true;
 	s->userxattr = c->userxattr == LAM_ON;
-	if (ovl_set(s, s->work_fd, "", "opaque", "0", 1) == 0) {
-		(void)ovl_remove(s, s->work_fd, "", "opaque");
-		return;
-	}
-	if (c->userxattr == LAM_DEFAULT) {
+	r = probe_prefix(s);
+	if (r == 0 && c->userxattr == LAM_DEFAULT) {
 		s->userxattr = true;
-		if (ovl_set(s, s->work_fd, "", "opaque", "0", 1) == 0) {
-			(void)ovl_remove(s, s->work_fd, "", "opaque");
-			return;
-		}
+		r = probe_prefix(s);
 	}
-	s->upper_xattr = false;
+	s->upper_xattr = r > 0;
+	return r;
 }
 
 static int mark_volatile(struct lam_stack *s)
@@ -286,14 +315,9 @@ static int mark_volatile(struct lam_stack *s)
 	return sys_syncfs(vol);
 }
 
-static void probe_all(struct lam_stack *s, const struct lam_config *c)
+/* Which kind of whiteout is written. */
+static void choose_whiteouts(struct lam_stack *s, const struct lam_config *c)
 {
-	probe_xattr(s, c);
-	s->upper_tmpfile = probe_tmpfile(s);
-	s->upper_ordered = sys_keeps_order(s->base_fd);
-	s->upper_exchange = probe_exchange(s);
-	s->upper_char_wh = probe_char_whiteout(s);
-	s->upper_rename_wh = s->upper_char_wh && probe_rename_whiteout(s);
 	s->whiteout_link = true;
 	if (c->dot_whiteouts == LAM_DEFAULT)
 		/* An upper that is another overlay keeps these names to itself. */
@@ -303,6 +327,32 @@ static void probe_all(struct lam_stack *s, const struct lam_config *c)
 		s->write_dot_wh = c->dot_whiteouts == LAM_ON;
 	if (s->write_dot_wh)
 		s->read_dot_wh = true;
+}
+
+static int probe_all(struct lam_stack *s, const struct lam_config *c)
+{
+	int tmpfile = 0, exchange = 0, char_wh = 0, rename_wh = 0;
+	int r = probe_xattr(s, c);
+
+	if (r >= 0)
+		r = tmpfile = probe_tmpfile(s);
+	if (r >= 0)
+		r = exchange = probe_exchange(s);
+	if (r >= 0)
+		r = char_wh = probe_char_whiteout(s);
+	if (r > 0)
+		r = rename_wh = probe_rename_whiteout(s);
+	if (r < 0) {
+		log_error("cannot try out the work directory: %s", log_errno(r));
+		return r;
+	}
+	s->upper_tmpfile = tmpfile;
+	s->upper_ordered = sys_keeps_order(s->base_fd);
+	s->upper_exchange = exchange;
+	s->upper_char_wh = char_wh;
+	s->upper_rename_wh = rename_wh;
+	choose_whiteouts(s, c);
+	return 0;
 }
 
 int work_open(struct lam_stack *s, const struct lam_config *c)
@@ -340,7 +390,9 @@ int work_open(struct lam_stack *s, const struct lam_config *c)
 	r = record_open(s);
 	if (r < 0)
 		return r;
-	probe_all(s, c);
+	r = probe_all(s, c);
+	if (r < 0)
+		return r;
 	if (s->fsync == LAM_FSYNC_VOLATILE)
 		return mark_volatile(s);
 	return 0;
@@ -348,7 +400,7 @@ int work_open(struct lam_stack *s, const struct lam_config *c)
 
 void work_close(struct lam_stack *s)
 {
-	int *fds[] = { &s->orphan_fd, &s->links_fd, &s->origins_fd, &s->index_fd,
+	int *fds[] = { &s->orphan_fd, &s->links_fd, &s->origins_fd, &s->special_fd, &s->index_fd,
 		       &s->work_fd,   &s->lock_fd,  &s->own_fd,	    &s->base_fd };
 
 	numset_clear(&s->records_fresh);

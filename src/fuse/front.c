@@ -64,6 +64,19 @@ static int check_config(const struct fuse_front_config *config)
 	return 0;
 }
 
+/* Why requests do not come over io_uring; NULL: they may. */
+static const char *why_no_uring(const struct fuse_front *front,
+				const struct fuse_front_config *config)
+{
+	if (config->transport == FUSE_TRANSPORT_DEV)
+		return "transport=dev was asked for";
+	if (front->link)
+		return "a ring ends with its server, and a supervisor is in use (supervisor=off)";
+	return uring_usable() ? NULL
+			      : "it is switched off in this kernel "
+				"(/sys/module/fuse/parameters/enable_uring)";
+}
+
 static void apply_config(struct fuse_front *front, const struct fuse_front_config *config)
 {
 	struct lam_info info;
@@ -85,7 +98,8 @@ static void apply_config(struct fuse_front *front, const struct fuse_front_confi
 	front->negative_ttl = ttl_of(config->negative_ttl);
 	front->forever = front->attr_ttl.sec == TTL_FOREVER && front->entry_ttl.sec == TTL_FOREVER;
 	/* A ring goes with its worker, and with it what was asked through it. */
-	front->uring = config->transport != FUSE_TRANSPORT_DEV && !front->link && uring_usable();
+	front->no_uring = why_no_uring(front, config);
+	front->uring = !front->no_uring;
 	front->uring_or_fail = config->transport == FUSE_TRANSPORT_URING;
 	front->n_dev = config->threads ? config->threads : default_threads();
 	if (front->n_dev > CREW_MAX)
@@ -109,8 +123,13 @@ static int make_threads(struct fuse_front *front)
 	if (!front->slots)
 		return -ENOMEM;
 	memset(front->slots, 0, front->n_slots * sizeof(front->slots[0]));
-	for (unsigned i = 0; i < front->n_slots; i++)
+	front->latencies = latency_new(front->n_slots);
+	if (!front->latencies)
+		return -ENOMEM;
+	for (unsigned i = 0; i < front->n_slots; i++) {
 		mutex_init(&front->slots[i].lock, RANK_LEAF);
+		front->slots[i].latencies = &front->latencies[i];
+	}
 	if (!front->uring && crew_init(&front->crew, front->n_dev) < 0)
 		return -ENOMEM;
 	front->seekers = late_pool_new(&front->slots[front->n_slots - n_slow - 1], 1);
@@ -133,6 +152,7 @@ static int start_passthrough(struct fuse_front *front, bool demanded)
 		front->passthrough = passthrough_new(front);
 		return front->passthrough ? 0 : -ENOMEM;
 	}
+	front->passthrough_error = r;
 	if (!demanded)
 		return 0;
 	log_error("passthrough is not available: %s",
@@ -428,6 +448,7 @@ void fuse_front_close(struct fuse_front *front)
 	again_free(front);
 	passthrough_free(front->passthrough);
 	crew_done(&front->crew);
+	latency_free(front->latencies, front->n_slots);
 	free(front->slots);
 	free(front->mountpoint);
 	if (front->stop_fd >= 0)
@@ -435,6 +456,22 @@ void fuse_front_close(struct fuse_front *front)
 	if (front->quit_fd >= 0)
 		(void)close(front->quit_fd);
 	free(front);
+}
+
+/* What was wished for and is not in use, and why. */
+static void refused(const struct fuse_front *front, struct fuse_front_stats *ret)
+{
+	if (!front->uring)
+		ret->no_uring = front->no_uring ? front->no_uring : "this kernel has none";
+	if (!front->proto.zero_open)
+		ret->no_zero_open = front->opens_answered ? "answers to opens were asked for"
+							  : "this kernel always asks";
+	if (front->want_passthrough && !front->passthrough)
+		ret->no_passthrough = front->passthrough_error == -EPERM
+					      ? "only root outside of user namespaces may use it"
+					      : "this kernel, or a layer's filesystem, has none";
+	if (front->writeback && !ret->writeback)
+		ret->no_writeback = "this kernel has none";
 }
 
 void fuse_front_stats(struct fuse_front *front, struct fuse_front_stats *ret)
@@ -446,7 +483,14 @@ void fuse_front_stats(struct fuse_front *front, struct fuse_front_stats *ret)
 		.threads = atomic_load(&front->running),
 		.minor = front->proto.minor,
 		.flags = front->proto.flags,
+		.zero_open = front->proto.zero_open,
+		.writeback = (front->proto.flags & FUSE_WRITEBACK_CACHE) != 0,
+		.passthrough = front->passthrough != NULL,
+		.acl = (front->proto.flags & FUSE_POSIX_ACL) != 0,
 	};
+	refused(front, ret);
+	for (unsigned k = 0; front->latencies && k < FUSE_FRONT_OPS; k++)
+		latency_sum(front->latencies, front->n_slots, k, &ret->latency[k]);
 	for (unsigned i = 0; i < front->n_slots; i++) {
 		struct slot *s = &front->slots[i];
 

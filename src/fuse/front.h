@@ -96,18 +96,33 @@ void fuse_front_name_changed(struct fuse_front *front, uint64_t parent, const ch
 /* Number of counters in fuse_front_stats: one for each request number of the protocol. */
 #define FUSE_FRONT_OPS 64u
 
+/* How long operations of one kind took, from when a thread had them to when the answer was made: counts
+ * for less than 1, 2, 4, ... times BUCKET_NS, and in the last one for all that took longer. */
+#define FUSE_FRONT_BUCKETS 15u
+#define FUSE_FRONT_BUCKET_NS 2000u
+struct fuse_front_latency {
+	uint64_t total_ns;
+	uint64_t counts[FUSE_FRONT_BUCKETS];
+};
+
 /* What was served since the mount. */
 struct fuse_front_stats {
 	uint64_t requests[FUSE_FRONT_OPS]; /* by request number */
-	uint64_t errors;		   /* requests answered with an error */
-	uint64_t malformed;		   /* requests that made no sense */
-	uint64_t interrupted;		   /* operations asked to stop */
-	uint64_t notifications;		   /* sent to the kernel */
-	uint64_t held_ids;		   /* ids that the kernel refers to, now */
-	const char *transport;		   /* "dev" or "io_uring"; static */
-	unsigned threads;		   /* serving, now */
-	uint32_t minor;			   /* of protocol version 7 */
-	uint64_t flags;			   /* FUSE_* features agreed upon */
+	struct fuse_front_latency latency[FUSE_FRONT_OPS];
+	uint64_t errors;			     /* requests answered with an error */
+	uint64_t malformed;			     /* requests that made no sense */
+	uint64_t interrupted;			     /* operations asked to stop */
+	uint64_t notifications;			     /* sent to the kernel */
+	uint64_t held_ids;			     /* ids that the kernel refers to, now */
+	const char *transport;			     /* "dev" or "io_uring"; static */
+	unsigned threads;			     /* serving, now */
+	uint32_t minor;				     /* of protocol version 7 */
+	uint64_t flags;				     /* FUSE_* features agreed upon */
+	bool zero_open, writeback, passthrough, acl; /* in use */
+	const char *no_uring;	    /* why io_uring is not used; NULL: it is; static */
+	const char *no_zero_open;   /* the same for opens that are not asked for */
+	const char *no_passthrough; /* NULL: in use, or was not asked for */
+	const char *no_writeback;   /* the same */
 };
 void fuse_front_stats(struct fuse_front *front, struct fuse_front_stats *ret);
 

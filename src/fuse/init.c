@@ -7,7 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "base/log.h"
+#include "base/seam.h"
 
 /* Linux 5.2: zero-message opens of directories, explicit invalidation of data. */
 #define MINOR_MIN 30u
@@ -47,6 +49,52 @@ static uint64_t wanted(const struct fuse_front *front)
 	return flags;
 }
 
+#ifdef LAMINA_FAULT_SEAM
+
+static const struct {
+	const char *name;
+	uint64_t flags;
+} refusable[] = {
+	{ "fuse_zero_open", FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT },
+	{ "fuse_readdirplus", FUSE_DO_READDIRPLUS },
+	{ "fuse_max_pages", FUSE_MAX_PAGES },
+	{ "fuse_cache_symlinks", FUSE_CACHE_SYMLINKS },
+	{ "fuse_handle_killpriv_v2", FUSE_HANDLE_KILLPRIV_V2 },
+	{ "fuse_setxattr_ext", FUSE_SETXATTR_EXT },
+	{ "fuse_init_ext", FUSE_INIT_EXT },
+	{ "fuse_direct_io_allow_mmap", FUSE_DIRECT_IO_ALLOW_MMAP },
+	{ "fuse_has_resend", FUSE_HAS_RESEND },
+	{ "fuse_explicit_inval_data", FUSE_EXPLICIT_INVAL_DATA },
+	{ "fuse_posix_acl", FUSE_POSIX_ACL },
+	{ "fuse_parallel_dirops", FUSE_PARALLEL_DIROPS },
+	{ "fuse_passthrough", FUSE_PASSTHROUGH },
+	{ "fuse_over_io_uring", FUSE_OVER_IO_URING },
+};
+
+/* What a test says that this kernel does not offer. */
+static uint64_t refused_by_test(void)
+{
+	const char *names[ARRAY_LEN(refusable)];
+	uint64_t flags = 0;
+
+	for (unsigned i = 0; i < ARRAY_LEN(refusable); i++) {
+		names[i] = refusable[i].name;
+		if (seam_without(names[i]))
+			flags |= refusable[i].flags;
+	}
+	seam_check("fuse_", names, ARRAY_LEN(refusable));
+	return flags;
+}
+
+#else
+
+static uint64_t refused_by_test(void)
+{
+	return 0;
+}
+
+#endif
+
 static void negotiate_sizes(const struct fuse_front *front, struct protocol *proto)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -79,6 +127,7 @@ int init_negotiate(const struct fuse_front *front, const struct fuse_init_in *in
 		return -EPROTO;
 	if (offered & FUSE_INIT_EXT)
 		offered |= (uint64_t)in->flags2 << 32;
+	offered &= ~refused_by_test();
 
 	*proto = (struct protocol){
 		.minor = in->minor < COMPAT_MINOR ? in->minor : COMPAT_MINOR,

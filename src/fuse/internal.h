@@ -21,6 +21,7 @@
 #include "helper.h"
 #include "holds.h"
 #include "late.h"
+#include "latency.h"
 #include "passthrough.h"
 #include "walk.h"
 
@@ -35,6 +36,7 @@ struct slot {
 	/* Counters: written by the owner alone. */
 	_Atomic uint64_t requests[FUSE_FRONT_OPS];
 	_Atomic uint64_t errors, malformed, interrupted;
+	struct latencies *latencies; /* the owner's */
 } __attribute__((aligned(64)));
 
 /* Settings of the mount, as agreed upon. */
@@ -85,10 +87,13 @@ struct fuse_front {
 
 	bool uring; /* requests come over io_uring */
 	bool uring_or_fail;
-	unsigned n_dev;	    /* threads on /dev/fuse */
-	struct crew crew;   /* which of them take requests */
-	unsigned n_queues;  /* io_uring queues, one thread each */
-	struct slot *slots; /* n_slots of them: dev, queues, late threads */
+	unsigned n_dev;		     /* threads on /dev/fuse */
+	struct crew crew;	     /* which of them take requests */
+	unsigned n_queues;	     /* io_uring queues, one thread each */
+	struct slot *slots;	     /* n_slots of them: dev, queues, late threads */
+	struct latencies *latencies; /* of each slot */
+	const char *no_uring;	     /* why it is not used; NULL: it is */
+	int passthrough_error;	     /* why it is not used, though wished for */
 	unsigned n_slots;
 	atomic_uint running;
 	_Atomic uint64_t notifications;

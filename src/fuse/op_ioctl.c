@@ -55,10 +55,6 @@ static int set_attr(struct request *rq, const struct lam_fileattr *attr)
 {
 	int r;
 
-	/* What was written to a mapping before is written back now: afterwards it would be refused. */
-	if (attr->flags_valid ? attr->flags & (FS_IMMUTABLE_FL | FS_APPEND_FL)
-			      : attr->xflags & (FS_XFLAG_IMMUTABLE | FS_XFLAG_APPEND))
-		(void)notify_inval_inode(rq->front, rq->head.nodeid, 0, 0);
 	r = lam_set_fileattr(rq->front->stack, &rq->call, rq->head.nodeid, attr);
 	/* The change time moved, which the kernel does not think of; when only a part of it was
 	 * refused, too. */

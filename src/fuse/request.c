@@ -232,6 +232,7 @@ static int run(struct request *rq, const struct op *op)
 int request_serve(struct request *rq)
 {
 	const struct op *op = op_of(rq);
+	const uint64_t start = latency_now();
 	int r;
 
 	if (!op) {
@@ -242,8 +243,10 @@ int request_serve(struct request *rq)
 	}
 	if (r == REQUEST_LATE)
 		return r;
-	if (op)
+	if (op) {
 		count(&rq->slot->requests[rq->head.opcode]);
+		latency_note(rq->slot->latencies, rq->head.opcode, start);
+	}
 	if (r < 0 && r != -ENOSYS)
 		count(&rq->slot->errors);
 	if (op && (op->flags & OP_SILENT))

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/seam.h"
 #include "sys/feature.h"
 
 sys_fault_fn sys_fault_hook;
@@ -38,6 +39,16 @@ static const char *const feature_names[FEATURE_COUNT] = {
 	[FEATURE_PROC] = "proc",
 	[FEATURE_DTYPE] = "d_type",
 };
+
+#ifdef LAMINA_FAULT_SEAM
+__attribute__((constructor)) static void forget_what_is_to_miss(void)
+{
+	seam_check("", feature_names, FEATURE_COUNT);
+	for (unsigned i = 0; i < FEATURE_COUNT; i++)
+		if (seam_without(feature_names[i]))
+			feature_forget((enum feature)i);
+}
+#endif
 
 void sys_disable(const char *feature)
 {

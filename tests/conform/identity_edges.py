@@ -6,7 +6,7 @@ import os
 import struct
 import subprocess
 
-from lib import sysc
+from lib import sysc, world
 from lib.layers import D, F, H, build
 from lib.rows import need, row
 
@@ -218,3 +218,48 @@ def handle_subvolumes(c):
 			for n, h in hs.items():
 				c.need_same(h, n)
 			c.remount()
+
+
+@row("1 inode numbers", "64-bit numbers of a lower: each is unique, and kept over a remount",
+	lower=[INSIDE, [F("k"), F("e/j", "j")]], fs=("mixed", "mixed2"), modes=("default", "export"),
+	mount=False)
+def ino_wide_lower(c):
+	"""A lower layer that is itself a mount over two filesystems: its numbers use 62 bits."""
+	top = c.place.mnt + ".lower"
+	os.mkdir(top)
+
+	def start():
+		r = subprocess.run([c.driver.program, "-o", "ro,lowerdir=%s:%s" % (
+			c.place.lower[0], c.place.lower[1]), top], stdin=subprocess.DEVNULL,
+			stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+		need(r.returncode == 0, r.stderr)
+		c.start()
+
+	names = ["f", "g", "d", "d/h", "e", "e/i", "k", "e/j", "own"]
+
+	def numbers():
+		names.reverse()		# met in another order
+		return {n: c.ino(n) for n in names}
+
+	c.lowers = ["m.lower"]
+	try:
+		start()
+		need(any(os.lstat(os.path.join(top, n)).st_ino >= 1 << 56 for n in ("f", "k")),
+			"the lower has no wide numbers")
+		c.create("own")
+		b = numbers()
+		need(len(set(b.values())) == len(b), "two objects share a number")
+		for again in range(2):
+			c.stop()
+			sysc.umount(top)
+			world.wait_servers(top)
+			start()
+			now = numbers()
+			need(now == b, "after a remount: %s" % [(n, b[n], now[n]) for n in b
+				if b[n] != now[n]])
+			for n in ("f", "k"):
+				c.write(n, b"N")
+			os.chmod(c.p("d"), 0o700)
+	finally:
+		c.stop()
+		world.force_clean(top)

@@ -533,7 +533,8 @@ def _unprivileged(c, what):
 
 
 USER = dict(lower=[[F("f", "data"), D("d"), F("d/g", "g"), F("h1", "h"), H("h2", "h1"),
-	S("l", "f"), P("p"), K("k")]],
+	S("l", "f"), P("p"), K("k"), S("s1", "f"), H("d/s2", "s1"), P("p1"), H("p2", "p1"),
+	H("d/p3", "p1")]],
 	mount=False,
 	prepare=_owned, kernel_opts=[])
 
@@ -551,6 +552,11 @@ def user_special(c):
 @row(SEVEN, "hard links stay whole, over a remount too", **USER)
 def user_links(c):
 	_unprivileged(c, "links")
+
+
+@row(SEVEN, "hard links of symlinks and FIFOs too, in every change of names", **USER)
+def user_special_links(c):
+	_unprivileged(c, "special_links")
 
 
 @row(SEVEN, "directory handles decode, after copy-up and a rename", **USER)

@@ -137,6 +137,48 @@ def links(m):
 	need(os.stat(m.mnt + "/h2").st_nlink == 1, "the link count after an unlink")
 
 
+def special_links(m):
+	"""Two names of a symlink below, and three of a FIFO."""
+	groups = (["s1", "d/s2"], ["p1", "p2", "d/p3"])
+	before = {g[0]: m.ino(g[0]) for g in groups}
+
+	def same(names, first, count, when):
+		for n in names:
+			st = os.lstat(os.path.join(m.mnt, n))
+			need(st.st_ino == before[first], "%s %s has %d, not %d" % (
+				when, n, st.st_ino, before[first]))
+			need(st.st_nlink == count, "%s %s has %d links, not %d" % (
+				when, n, st.st_nlink, count))
+			need(int(st.st_mtime) == 5, "%s %s is not the copy" % (when, n))
+
+	for g in groups:
+		first = g[0]
+		os.utime(os.path.join(m.mnt, g[-1]), (5, 5), follow_symlinks=False)
+		same(g, first, len(g), "after copy-up")
+		m.remount()
+		same(g, first, len(g), "after a remount")
+		os.rename(os.path.join(m.mnt, g[0]), os.path.join(m.mnt, "d", g[0] + "r"))
+		g[0] = "d/" + first + "r"
+		same(g, first, len(g), "after a rename")
+		m.crash()
+		same(g[::-1], first, len(g), "after kill -9")
+		os.link(os.path.join(m.mnt, g[-1]), os.path.join(m.mnt, first + "l"),
+			follow_symlinks=False)
+		g.append(first + "l")
+		m.remount()
+		same(g, first, len(g), "after a link")
+		while len(g) > 1:
+			os.unlink(os.path.join(m.mnt, g.pop(0)))
+			same(g, first, len(g), "after an unlink")
+			m.remount()
+			same(g, first, len(g), "after an unlink and a remount")
+		os.unlink(os.path.join(m.mnt, g[0]))
+	m.remount()
+	left = [os.path.join(d, n) for d in ("origins", "index")
+		for n in os.listdir(os.path.join(m.base, "w", "lamina", d))]
+	need(not left, "left: %s" % left)
+
+
 def handles(m):
 	h = sysc.name_to_handle(sysc.AT_FDCWD, m.mnt + "/d")
 	os.chmod(m.mnt + "/d", 0o700)
@@ -146,7 +188,7 @@ def handles(m):
 	m.remount()
 	top = os.open(m.mnt, os.O_RDONLY | os.O_DIRECTORY)
 	fd = sysc.open_by_handle(top, h, os.O_RDONLY | os.O_DIRECTORY)
-	need(sorted(os.listdir(fd)) == ["g2", "n"], "the directory lists %s" % os.listdir(fd))
+	need(sorted(os.listdir(fd)) == ["g2", "n", "p3", "s2"], "the directory lists %s" % os.listdir(fd))
 	need(os.fstat(fd).st_ino == m.ino("d"), "another directory")
 
 
@@ -155,7 +197,8 @@ def main():
 	m = UserMount(program, base)
 	try:
 		m.start()
-		{"numbers": numbers, "special": special, "links": links, "handles": handles}[what](m)
+		{"numbers": numbers, "special": special, "special_links": special_links,
+			"links": links, "handles": handles}[what](m)
 	except (Wrong, OSError) as e:
 		print("%s: %s" % (type(e).__name__, e))
 		return 1

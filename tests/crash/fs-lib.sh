@@ -8,10 +8,28 @@ BUILD=${LAMINA_BUILD:-$(dirname "$0")/../../build}
 PASSED=0
 FAILED=0
 
+# count_result FILE STATUS TITLE: what a program said that ends with "N passed, N failed".
+count_result()
+{
+	local line
+
+	echo "$3"
+	cat "$1"
+	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$1" | tail -n 1)
+	if [ "$line" = "" ] || { [ "$2" -ne 0 ] && [ "${line##*, }" = "0 failed" ]; }; then
+		echo "  it ended with status $2"
+		FAILED=$((FAILED + 1))
+	else
+		PASSED=$((PASSED + ${line%% passed*}))
+		line=${line#*, }
+		FAILED=$((FAILED + ${line%% failed*}))
+	fi
+}
+
 # on_fs FS DIRECTORY-OF-THE-PROGRAM PROGRAM ARG...: run it with TMPDIR on FS and count what it says.
 on_fs()
 {
-	local fs=$1 program="$BUILD/tests/$2/$3" work rc line
+	local fs=$1 program="$BUILD/tests/$2/$3" work rc
 	shift 3
 	work=$(mktemp -d)
 	mount -t tmpfs -o size=3g none "$work" || exit 1
@@ -29,17 +47,7 @@ on_fs()
 	fi
 	rc=0
 	TMPDIR=$work/m "$program" "$@" >"$work/out" 2>&1 || rc=$?
-	echo "$fs: $(basename "$program") $*"
-	cat "$work/out"
-	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$work/out" | tail -n 1)
-	if [ "$line" = "" ] || { [ "$rc" -ne 0 ] && [ "${line##*, }" = "0 failed" ]; }; then
-		echo "  it ended with status $rc"
-		FAILED=$((FAILED + 1))
-	else
-		PASSED=$((PASSED + ${line%% passed*}))
-		line=${line#*, }
-		FAILED=$((FAILED + ${line%% failed*}))
-	fi
+	count_result "$work/out" "$rc" "$fs: $(basename "$program") $*"
 	umount "$work/m" && umount "$work" && rmdir "$work"
 }
 

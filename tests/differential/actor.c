@@ -330,6 +330,9 @@ static void copy_up_refused(struct run *run, const struct op *op)
 	const uid_t u = (uid_t)-1;
 	const gid_t g = (gid_t)-1;
 
+	if (run->script->cfg.userxattr && run->script->cfg.index)
+		return; /* the kernel cannot copy all of them up */
+
 	for (unsigned i = 0; i < 2; i++) {
 		const struct side *s = &run->side[i ? kernel : !kernel];
 		int r = op->code == OP_FSETXATTR ? fchown(op_fd(s, op->fd), u, g)
@@ -395,6 +398,10 @@ static bool do_step(struct run *run, const struct op *op)
 	struct shared *sh = run->sh;
 	unsigned kernel = sh->kernel[0] ? 0 : 1;
 
+	/* what was written to a mapping must be in the file before Lamina refuses it */
+	if (op->code == OP_SETFLAGS && op->a & 0x30)
+		for (int i = 0; i < 2; i++)
+			(void)syncfs(run->side[i].root);
 	if (run->guarded != sh->guarded) {
 		for (int i = 0; i < MAPS; i++)
 			unmap_slot(run, i);

@@ -169,7 +169,7 @@ static void look_entry(struct rec *r, enum where w, int fd, const struct dirent6
 
 	int seen = root == -2 ? 0 : statx(fd, e->d_name, AT_SYMLINK_NOFOLLOW, STATX_INO, &sx);
 
-	rec_put_key(r, w, TAG_NAME, name, e->d_type | (seen < 0 && errno == ENOENT ? PHANTOM : 0));
+	rec_put_key(r, w, TAG_NAME, name, e->d_type | (seen < 0 ? PHANTOM : 0));
 	if (root == -2 || seen < 0)
 		return;
 	/* ".." of the mount's root is outside */

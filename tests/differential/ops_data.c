@@ -256,15 +256,23 @@ DO(mwrite)
 {
 	int i = op->fd2 % MAPS;
 	volatile bool bad = true;
-	size_t off, n;
+	volatile size_t off, n;
 
-	if (!s->map[i])
+	struct stat st;
+
+	if (!s->map[i] || fstat(s->map_fd[i], &st) < 0)
 		return -EINVAL;
 	off = op->a % s->map_len[i];
 	n = op->b < s->map_len[i] - off ? op->b : s->map_len[i] - off;
+	/* what is written behind the end means nothing, and is kept by FUSE when the file grows */
+	if (off < (size_t)st.st_size && n > (size_t)st.st_size - off)
+		n = (size_t)st.st_size - off;
+	if (off >= (size_t)st.st_size)
+		n = 0;
 	op_fill(op_buffer(), n, op->c);
 	if (!sigsetjmp(bus_jump, 1)) {
 		bus_catch();
+		(void)*((volatile char *)s->map[i] + off);
 		memcpy((char *)s->map[i] + off, op_buffer(), n);
 		bad = false;
 	}

@@ -17,7 +17,7 @@ static bool nlink_of_directories(const struct difference *d)
 	uint64_t mode = rec_value(d->lr, d->where, TAG_MODE, 0);
 
 	return d->tag == TAG_NLINK && S_ISDIR(mode) &&
-	       (d->k == 1 || (d->l == 1 && d->run->script->cfg.index));
+	       (d->k == 1 || d->l == 0 || (d->l == 1 && d->run->script->cfg.index));
 }
 
 static bool block_sizes(const struct difference *d)
@@ -113,6 +113,10 @@ static bool open_does_not_copy_up(const struct difference *d)
 /* Filling a file that had metadata only in upper sets its mtime in the kernel. */
 static bool metacopy_keeps_mtime(const struct difference *d)
 {
+	/* what may only grow cannot be set right, and stays different */
+	if ((d->tag == TAG_MTIME || d->tag == TAG_MTIME_MOVED) && d->run->script->cfg.metacopy &&
+	    rec_value(d->kr, d->where, TAG_ATTRS, 0))
+		return true;
 	if (!d->op || !op_writes_open(d->op) || !d->run->script->cfg.metacopy ||
 	    (d->where != W_FD && d->where != W_TARGET))
 		return false;
@@ -314,9 +318,7 @@ static bool whiteout_not_merged(const struct difference *d)
 		d->run->sh->over = true;
 		return true;
 	}
-	/* in a directory that may not be searched it is only known to be a device */
-	return d->tag == TAG_NAME && !d->has_l && d->where != W_UPPER &&
-	       (d->k & PHANTOM || (d->op && d->k == 2 /* DT_CHR */));
+	return d->tag == TAG_NAME && !d->has_l && d->where != W_UPPER && d->k & PHANTOM;
 }
 
 static bool refused_setxattr(const struct difference *d)
@@ -471,6 +473,25 @@ static bool flags_refused_in_part(const struct difference *d)
 	return true;
 }
 
+/* An owner of (-1, -1) on somebody else's file with set-id bits: FUSE does not say that it is one. */
+static bool owner_of_nobody(const struct difference *d)
+{
+	return d->op && (d->op->code == OP_CHOWN || d->op->code == OP_FCHOWN) &&
+	       (uint32_t)d->op->b == UINT32_MAX && (uint32_t)d->op->c == UINT32_MAX &&
+	       (d->tag == TAG_RET || d->tag == TAG_ERRNO || d->tag == TAG_CTIME_MOVED) &&
+	       d->op->actor != 0;
+}
+
+/* In the kernel's overlayfs a mapping holds the layer's file, and a lock goes with the descriptor. */
+static bool locks_of_mappings(const struct difference *d)
+{
+	if (!d->op || d->op->code != OP_FLOCK || rec_value(d->kr, W_CALL, TAG_ERRNO, 1) ||
+	    rec_value(d->lr, W_CALL, TAG_ERRNO, 0) != EWOULDBLOCK)
+		return false;
+	slot_of(d)->odd = true;
+	return true;
+}
+
 /* Handled by actor.c. */
 static bool immutable_at_once(const struct difference *d)
 {
@@ -487,7 +508,8 @@ static bool nlink_of_complete_index(const struct difference *d)
 {
 	/* what is removed stays, and its handle opens it */
 	if (d->op && d->op->code == OP_OPENHANDLE &&
-	    rec_value(d->lr, W_CALL, TAG_ERRNO, 0) == ESTALE)
+	    (rec_value(d->lr, W_CALL, TAG_ERRNO, 0) == ESTALE ||
+	     (d->tag == TAG_ERRNO && d->k && d->l)))
 		return true;
 	return d->run->script->cfg.nfs_export &&
 	       (d->tag == TAG_NLINK ||
@@ -527,6 +549,8 @@ static const struct rule {
 	{ "long-redirect", long_redirect },
 	{ "set-group-id", set_group_id },
 	{ "names-of-index", names_of_index },
+	{ "owner-of-nobody", owner_of_nobody },
+	{ "locks-of-mappings", locks_of_mappings },
 	{ "ctime-of-unlinked", ctime_of_unlinked },
 	{ "flags-refused-in-part", flags_refused_in_part },
 	{ "impure-marks", impure_marks },

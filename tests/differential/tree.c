@@ -6,8 +6,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -209,6 +211,18 @@ bool tree_compare(struct run *run)
 	return chdir("/") == 0 && good;
 }
 
+/* What is immutable or append-only could not be copied up by a change that changes nothing. */
+static void clear_guard(int fd)
+{
+	unsigned flags = 0;
+
+	if (fd < 0 || ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 ||
+	    !(flags & (FS_IMMUTABLE_FL | FS_APPEND_FL)))
+		return;
+	flags &= ~(unsigned)(FS_IMMUTABLE_FL | FS_APPEND_FL);
+	(void)ioctl(fd, FS_IOC_SETFLAGS, &flags); /* then it stays as it is, on both sides */
+}
+
 /* The kernel copies up at the open, and Lamina at the first change: now there is one. */
 bool tree_settle(struct run *run)
 {
@@ -223,6 +237,7 @@ bool tree_settle(struct run *run)
 			(void)snprintf(path, sizeof(path), "%s/%s", run->side[k].mnt, opened.v[i]);
 			CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 
+			clear_guard(fd);
 			/* what was written through a mapping first: it has times of its own */
 			if (fd >= 0 && fsync(fd) == 0 && fstat(fd, &st) == 0 &&
 			    truncate(path, st.st_size) == 0)

@@ -61,8 +61,12 @@ static inline void harness_init(struct harness *h)
 	h->front.slots = aligned_alloc(_Alignof(struct slot), HARNESS_SLOTS * sizeof(struct slot));
 	CHECK(h->front.slots);
 	memset(h->front.slots, 0, HARNESS_SLOTS * sizeof(struct slot));
-	for (unsigned i = 0; i < HARNESS_SLOTS; i++)
+	h->front.latencies = latency_new(HARNESS_SLOTS);
+	CHECK(h->front.latencies);
+	for (unsigned i = 0; i < HARNESS_SLOTS; i++) {
 		mutex_init(&h->front.slots[i].lock, RANK_LEAF);
+		h->front.slots[i].latencies = &h->front.latencies[i];
+	}
 	h->front.seekers = late_pool_new(&h->front.slots[2], 1);
 	h->front.slow = late_pool_new(&h->front.slots[3], 1);
 	CHECK(h->front.seekers && h->front.slow);
@@ -75,6 +79,7 @@ static inline void harness_end(struct harness *h)
 	holds_free(h->front.holds);
 	late_pool_free(h->front.seekers);
 	late_pool_free(h->front.slow);
+	latency_free(h->front.latencies, HARNESS_SLOTS);
 	free(h->front.slots);
 	free(h->buf);
 	(void)close(h->front.fd);

@@ -408,6 +408,15 @@ class Client:
         return fh
 
 
+def runs(pid):
+    """Whether a process is there and has not ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class Server:
     """`lamina nfs` over fresh layers in a directory of its own."""
 
@@ -467,9 +476,20 @@ class Server:
             return log.read()
 
     def stop(self, how=signal.SIGTERM):
-        """Returns the exit status."""
+        """Returns the exit status.  SIGKILL is for all of its processes at once."""
+        workers = []
+        if how == signal.SIGKILL and self.process.poll() is None:
+            self.process.send_signal(signal.SIGSTOP)  # or it would start another worker
+            workers = self.children()
         self.process.send_signal(how)
+        for pid in workers:
+            try:
+                os.kill(pid, how)
+            except ProcessLookupError:
+                pass
         status = self.process.wait(60)
+        while any(runs(pid) for pid in workers):
+            time.sleep(0.01)
         self.log.close()
         self.process = None
         return status
@@ -477,12 +497,14 @@ class Server:
     def kill(self):
         return self.stop(signal.SIGKILL)
 
-    def worker(self):
-        """The process that serves: the supervisor's child, where there is one."""
+    def children(self):
         pid = self.process.pid
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-            children = file.read().split()
-        return int(children[0]) if children else pid
+            return [int(child) for child in file.read().split()]
+
+    def worker(self):
+        """The process that serves: the supervisor's child, where there is one."""
+        return (self.children() or [self.process.pid])[0]
 
     def client(self, cred=(0, 0), **more):
         return Client(self.port, cred, **more)

@@ -200,7 +200,8 @@ def the_worker_alone():
                 c.send_record(message)
                 if i % 3 == 0:  # it gives up after ten ends within a minute
                     time.sleep(rng.random() * 0.004)
-                    os.kill(s.worker(), signal.SIGKILL)
+                    for pid in s.children():
+                        os.kill(pid, signal.SIGKILL)
             same((proc, ask_until_answered(s, message)), (proc, OK))
         finished(s, wanted, anywhere=True)
 

@@ -4,8 +4,10 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -90,6 +92,59 @@ def run(command, **more):
     return done.stdout
 
 
+class Outside:
+    """A process that runs commands and has none of our files open: a child of ours would close them,
+    and wait for the server with that, which it may be about to start."""
+
+    def __init__(self):
+        self.socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if os.fork() == 0:
+            self.socket.close()
+            self.serve(other)
+            os._exit(0)
+        other.close()
+
+    @staticmethod
+    def serve(other):
+        started = {}
+        while True:
+            asked = other.recv(1 << 16)
+            if not asked:
+                return
+            what, command = json.loads(asked)
+            answer = None
+            try:
+                if what == "run":
+                    run(command)
+                elif what == "start":
+                    process = subprocess.Popen(command, stdin=subprocess.DEVNULL,
+                                               stdout=subprocess.DEVNULL)
+                    started[process.pid] = process
+                    answer = process.pid
+                else:
+                    answer = started.pop(command).wait()
+                other.send(json.dumps([answer, ""]).encode())
+            except Exception as e:  # raised again by who has asked
+                other.send(json.dumps([None, str(e) or repr(e)]).encode())
+
+    def ask(self, what, command):
+        self.socket.send(json.dumps([what, command]).encode())
+        answer, error = json.loads(self.socket.recv(1 << 16))
+        assert not error, error
+        return answer
+
+    def run(self, command):
+        self.ask("run", command)
+
+    def start(self, command):
+        """Start a command that goes on; returns its process id."""
+        return self.ask("start", command)
+
+    def status(self, pid):
+        """Wait for the end of what was started."""
+        return self.ask("wait", pid)
+
+
 def wait_for(what, function, seconds=60):
     end = time.monotonic() + seconds
     while not function():
@@ -167,12 +222,6 @@ def processes(program):
                 with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
                     found[int(pid)] = int(file.read().rsplit(")", 1)[1].split()[1])
     return found
-
-
-def reap():
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
 
 
 def end(pids, how=signal.SIGKILL):

@@ -7,9 +7,8 @@ by FUSE, or, where there is none, another client that shares no cache with the f
 import os
 import signal
 import socket
-import subprocess
 
-from lib import drop_caches, end, processes, put, run, wait_for
+from lib import Outside, drop_caches, end, processes, put, wait_for
 
 # Since 6.9 a FUSE server's requests can be asked for again, so only then another worker goes on.
 KERNEL = tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2])
@@ -19,6 +18,10 @@ LAYERS = "lowerdir=/d/lower,upperdir=/d/upper,workdir=/d/work"
 PORT = 20490
 CLIENT = "hard,actimeo=0"
 BUILT_IN = f"vers=3,proto=tcp,port={PORT},mountport={PORT},mountproto=tcp,nolock,{CLIENT}"
+
+
+outside = Outside()
+run = outside.run
 
 
 def listening(port):
@@ -142,17 +145,15 @@ class BuiltIn(Server):
                "--listen", f"127.0.0.1:{PORT}"]
 
     def __init__(self):
-        self.process = None
-        self.log = open("/run/lamina.log", "ab")
+        self.pid = 0
 
     def start(self):
-        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=self.log,
-                                        stderr=self.log)
+        self.pid = outside.start(self.command)
         wait_for("the server", lambda: listening(PORT))
 
     def stop(self, how):
-        end([self.process.pid], how)
-        status = self.process.wait()
+        end([self.pid], how)
+        status = outside.status(self.pid)
         assert how == signal.SIGKILL or status == 0, f"the server ended with status {status}"
 
     def client(self):
