@@ -259,6 +259,7 @@ struct op_info {
 extern const struct op_info op_table[];
 extern const struct op_info layer_table[];
 
+/* clang-format off */
 #define OPS(X)                                                                                     \
 	X(open, OPEN)                                                                              \
 	X(close, CLOSE)                                                                            \
@@ -307,6 +308,7 @@ extern const struct op_info layer_table[];
 								  UMASK) X(check, CHECK)           \
 									X(remount, REMOUNT)        \
 										X(drop, DROP)
+/* clang-format on */
 
 enum op_code {
 #define X(lower, upper) OP_##upper,
