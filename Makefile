@@ -19,9 +19,9 @@ ifdef T
 TEST_ARGS += --only '$(T)'
 endif
 # What a sanitized build runs: everything but the clients, which bring programs of their own.
-SANITIZED = --suites unit,fuzz,lib,cli,check,conform,differential,fault,crash,nfs --time-factor 4
+SANITIZED = --suites unit,fuzz,lib,cli,check,conform,takeover,differential,fault,crash,nfs --time-factor 4
 
-.PHONY: all help run test test-nfs test-missing check-asan check-tsan bench bench-nfs lint format coverage soak fuzz install clean
+.PHONY: all help run test test-nfs test-missing check-asan check-tsan bench bench-nfs soak-takeover lint format coverage soak fuzz install clean
 
 all:
 	@scripts/bootstrap.sh build
@@ -37,6 +37,7 @@ help:
 	@echo "make check-tsan  the tests under ThreadSanitizer"
 	@echo "make bench       speed and memory, beside the kernel's overlayfs"
 	@echo "make bench-nfs   the NFS server beside nfs-ganesha"
+	@echo "make soak-takeover  the server killed 10,000 times and replaced 1,000 times under load"
 	@echo "make lint        style, static checks, both compilers with -Werror"
 	@echo "make format      let clang-format rewrite the C files"
 	@echo "make coverage    which lines the tests reach: build-coverage/coverage.html"
@@ -72,6 +73,11 @@ check-tsan:
 	@scripts/build.sh build-tsan -Db_sanitize=thread -Db_lto=false \
 		-Db_lundef=false -Dlock_ranks=true $(MESON_ARGS)
 	@tests/run --build build-tsan $(SANITIZED) $(TEST_ARGS)
+
+soak-takeover: all
+	@scripts/bootstrap.sh build test
+	@LAMINA_BUILD=$(abspath $(BUILD)) tests/takeover/kills --kills 10000 --upgrades 1000
+	@LAMINA_BUILD=$(abspath $(BUILD)) tests/takeover/points --every 1
 
 bench: all
 	@scripts/bootstrap.sh bench

@@ -174,7 +174,7 @@ static int serve_fronts(struct mount_plan *plan, const struct fronts *fronts,
 
 	if (plan->foreground) {
 		message_set_mode(MESSAGE_FOREGROUND);
-		if (fronts->nfs)
+		if (fronts->nfs && !link->successor)
 			message_answer("nfs: serving on port %u", nfs_front_port(fronts->nfs));
 	} else {
 		message_set_mode(MESSAGE_BACKGROUND);

@@ -279,6 +279,11 @@ int fuse_front_open(struct fuse_front **ret, struct lam_stack *stack,
 		log_error("out of memory");
 		return r;
 	}
+	r = names_open(front);
+	if (r < 0) {
+		log_error("memory for the names of objects: %s", log_errno(r));
+		return r;
+	}
 	if (front->by_helper)
 		r = helper_stand_by(front->mountpoint, &front->unmounter);
 	if (r < 0) {
@@ -446,6 +451,7 @@ void fuse_front_close(struct fuse_front *front)
 	late_pool_free(front->seekers);
 	late_pool_free(front->slow);
 	again_free(front);
+	names_free(front->names);
 	passthrough_free(front->passthrough);
 	crew_done(&front->crew);
 	latency_free(front->latencies, front->n_slots);

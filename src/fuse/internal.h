@@ -22,6 +22,7 @@
 #include "holds.h"
 #include "late.h"
 #include "latency.h"
+#include "names.h"
 #include "passthrough.h"
 #include "walk.h"
 
@@ -60,6 +61,7 @@ struct fuse_front {
 	const struct super_link *link; /* to the supervisor; NULL: there is none */
 	bool successor; /* another worker served before: the kernel refers to more than we know of */
 	struct orphans *orphans; /* left by that one */
+	struct names *names;	 /* NULL: there is no supervisor */
 	struct holds *holds;
 	int fd;		      /* /dev/fuse */
 	int stop_fd;	      /* eventfd: wakes the thread in fuse_front_serve() */

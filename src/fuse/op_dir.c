@@ -50,6 +50,8 @@ static bool take_entry(void *ctx, const struct lam_dirent *d)
 
 		if (d->entry && reply_fill_entry(l->rq->front, d->entry, &entry, 0) < 0)
 			entry = (struct fuse_entry_out){ 0 };
+		else if (d->entry)
+			names_note(l->rq->front, d->entry->id, l->rq->head.nodeid, d->name);
 		l->left_out |= !d->entry && !S_ISDIR(d->type);
 		memcpy(at, &entry, sizeof(entry));
 		at += sizeof(entry);

@@ -36,6 +36,8 @@ int op_lookup(struct request *rq)
 	}
 	if (r == 0 && !S_ISDIR(entry.attr.mode))
 		walk_lookup(&front->walk, rq->head.nodeid);
+	if (r == 0 && strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+		names_note(front, entry.id, rq->head.nodeid, name);
 	return r < 0 ? r : reply_entry(rq, &entry, 0);
 }
 
@@ -58,6 +60,7 @@ void front_gone(struct fuse_front *front, uint64_t id)
 	going = id;
 	lam_forget(front->stack, id);
 	going = 0;
+	names_drop(front, id);
 }
 
 void front_forget(struct fuse_front *front, uint64_t id, uint64_t n)
@@ -65,8 +68,10 @@ void front_forget(struct fuse_front *front, uint64_t id, uint64_t n)
 	if (id == 0 || id == LAM_ROOT_ID || n == 0)
 		return;
 	if (!front->successor) {
-		if (holds_drop(front->holds, id, n))
+		if (holds_drop(front->holds, id, n)) {
 			lam_forget(front->stack, id);
+			names_drop(front, id);
+		}
 		return;
 	}
 	/* What another worker has counted is not known: the kernel is asked. */

@@ -99,6 +99,8 @@ static int make_once(struct request *rq, const struct making *m, struct lam_entr
 	r = make(rq, m, ret);
 	if (r == -EEXIST && past == PAST_BEGUN)
 		r = made_before(rq, m, ret);
+	if (r == 0)
+		names_note(rq->front, ret->id, rq->head.nodeid, m->name);
 	return once_done(rq, r, r == 0 ? ret->id : 0);
 }
 
@@ -125,6 +127,9 @@ int op_mknod(struct request *rq)
 	r = new_name(rq, &m.name);
 	if (r < 0)
 		return r;
+	/* These have requests of their own, with what they need beside a mode. */
+	if (m.type == S_IFDIR || m.type == S_IFLNK)
+		return -EINVAL;
 	set_umask(rq, in->umask);
 	r = make_once(rq, &m, &entry);
 	/* It may be an open() that makes a file where the kernel saw none, and is content with one that
@@ -262,6 +267,15 @@ static int rename_once(struct request *rq, uint64_t new_parent, const char *name
 	return once_done(rq, r, 0);
 }
 
+/* Where what was moved is now. */
+static void note_moved(struct request *rq, uint64_t parent, const char *name)
+{
+	struct lam_entry entry;
+
+	if (rq->front->names && lam_lookup(rq->front->stack, &rq->call, parent, name, &entry) == 0)
+		names_note(rq->front, entry.id, parent, name);
+}
+
 static int rename_with(struct request *rq, uint64_t new_parent, unsigned flags)
 {
 	const char *name, *to;
@@ -274,6 +288,10 @@ static int rename_with(struct request *rq, uint64_t new_parent, unsigned flags)
 	if (r < 0)
 		return r;
 	r = rename_once(rq, new_parent, name, to, flags);
+	if (r == 0)
+		note_moved(rq, new_parent, to);
+	if (r == 0 && flags & LAM_RENAME_EXCHANGE)
+		note_moved(rq, rq->head.nodeid, name);
 	if (r == 0 && new_parent != rq->head.nodeid) {
 		parent_changed(rq, new_parent, to);
 		if (flags & LAM_RENAME_EXCHANGE)

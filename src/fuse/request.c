@@ -214,6 +214,32 @@ static void count(_Atomic uint64_t *counter)
 			      memory_order_relaxed);
 }
 
+/* The objects that the request names are made known to an engine that cannot find them by number. */
+static void prime(struct request *rq)
+{
+	names_prime(rq->front, &rq->call, rq->head.nodeid);
+	switch (rq->head.opcode) {
+	case FUSE_LINK:
+		names_prime(rq->front, &rq->call,
+			    ((const struct fuse_link_in *)rq->arg)->oldnodeid);
+		break;
+	case FUSE_RENAME:
+		names_prime(rq->front, &rq->call, ((const struct fuse_rename_in *)rq->arg)->newdir);
+		break;
+	case FUSE_RENAME2:
+		names_prime(rq->front, &rq->call,
+			    ((const struct fuse_rename2_in *)rq->arg)->newdir);
+		break;
+	case FUSE_COPY_FILE_RANGE:
+	case FUSE_COPY_FILE_RANGE_64:
+		names_prime(rq->front, &rq->call,
+			    ((const struct fuse_copy_file_range_in *)rq->arg)->nodeid_out);
+		break;
+	default:
+		break;
+	}
+}
+
 static int run(struct request *rq, const struct op *op)
 {
 	int r;
@@ -223,6 +249,8 @@ static int run(struct request *rq, const struct op *op)
 		return -EACCES;
 	if (op->flags & OP_SILENT)
 		return op->run(rq);
+	if (rq->front->names)
+		prime(rq);
 	enter(rq);
 	r = op->run(rq);
 	leave(rq->slot);

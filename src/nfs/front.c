@@ -17,6 +17,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "internal.h"
+#include "super/super.h"
 
 #define DEFAULT_LISTEN "127.0.0.1:2049"
 #define DEFAULT_CONNECTIONS 256u
@@ -154,6 +155,7 @@ static int make_transport(struct nfs_front *front, const struct nfs_front_config
 	struct sockaddr_storage address;
 	struct transport_config tc = {
 		.listen = &address,
+		.link = config->link,
 		.max_connections = config->max_connections ? config->max_connections
 							   : DEFAULT_CONNECTIONS,
 		.idle_seconds = config->idle_seconds ? config->idle_seconds : DEFAULT_IDLE,
@@ -173,6 +175,23 @@ static int make_transport(struct nfs_front *front, const struct nfs_front_config
 	return r;
 }
 
+/* What the server before this one told its clients goes on to be true. */
+static uint64_t share(struct nfs_front *front, const struct super_link *link, uint64_t verf)
+{
+	struct state_nfs *shared = link ? &link->state->mem->nfs : NULL;
+
+	if (!shared)
+		return verf;
+	if (!atomic_load(&shared->valid)) {
+		shared->write_verf = verf;
+		memcpy(shared->key, front->key.key, sizeof(shared->key));
+		atomic_store(&shared->valid, 1);
+	}
+	/* The key may have come from nowhere but a random number. */
+	memcpy(front->key.key, shared->key, sizeof(shared->key));
+	return shared->write_verf;
+}
+
 static int set_up(struct nfs_front *front, const struct nfs_front_config *config)
 {
 	uint64_t verf;
@@ -184,11 +203,13 @@ static int set_up(struct nfs_front *front, const struct nfs_front_config *config
 		r = take_key(front, config);
 	if (r < 0)
 		return r;
-	derive(front);
-	/* New at each start: what was written and not committed may be lost since. */
+	/* New at each start: what was written and not committed may be lost since.  But not by the end of a
+	 * process. */
 	if (getrandom(&verf, sizeof(verf), 0) != sizeof(verf))
 		return -EIO;
+	verf = share(front, config->link, verf);
 	atomic_store(&front->write_verf, verf);
+	derive(front);
 	/* Without a work directory nothing can be changed, so there is nothing to keep. */
 	r = lam_stack_file(front->stack, REPLIES_NAME, &fd);
 	if (r < 0 && r != -EROFS)

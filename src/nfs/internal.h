@@ -176,6 +176,7 @@ static inline uint64_t front_ms_since(uint64_t now, uint64_t then)
 struct transport_config {
 	struct sockaddr_storage *listen;
 	unsigned listen_len;
+	const struct super_link *link; /* NULL, or who keeps the socket */
 	unsigned max_connections, idle_seconds, stall_seconds;
 };
 

@@ -194,7 +194,7 @@ void proc_setattr(struct nfs_call *call, void *args, void *res)
 	struct wcc w;
 
 	out->status = wcc_begin(call, &in->object, &w);
-	if (out->status == NFS3_OK && in->guard.check) {
+	if (out->status == NFS3_OK && in->guard.check && !call->again) {
 		const time3 *guard = &in->guard.sattrguard3_u.ctime;
 
 		/* RFC 1813 3.3.2: the client has seen the object as it is. */
@@ -202,6 +202,9 @@ void proc_setattr(struct nfs_call *call, void *args, void *res)
 		    (uint32_t)w.obj.attr.ctime.tv_nsec != guard->nseconds)
 			out->status = NFS3ERR_NOT_SYNC;
 	}
+	/* Done, it would not match: who asks again shall not be told so. */
+	if (out->status == NFS3_OK && in->guard.check)
+		drc_note(call->front->drc, call->entry, w.obj.id);
 	if (out->status == NFS3_OK && !change_begin(call, w.obj.id))
 		out->status = NFS3ERR_JUKEBOX;
 	else if (out->status == NFS3_OK) {

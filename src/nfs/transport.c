@@ -18,6 +18,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -33,6 +34,7 @@
 #include "base/check.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "super/super.h"
 
 #define READ_AHEAD 8192u		    /* bytes taken at once from a socket */
 #define IN_FLIGHT_MAX 32u		    /* requests of one connection */
@@ -627,13 +629,16 @@ static int watch(struct transport *t, int fd, uint32_t events, uint64_t token)
 	return epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
-static int open_fds(struct transport *t, const struct transport_config *config)
+/* The socket outlives a server that has a supervisor: clients who connect meanwhile wait. */
+static int listen_on(struct transport *t, const struct transport_config *config)
 {
-	const struct itimerspec every = { { .tv_sec = 1 }, { .tv_sec = 1 } };
-	struct sockaddr_storage bound;
-	socklen_t len = sizeof(bound);
+	int kept = config->link ? state_kept(config->link->state, STATE_FD_NFS, 0) : -1;
 	const int one = 1;
 
+	if (kept >= 0) {
+		t->listen_fd = fcntl(kept, F_DUPFD_CLOEXEC, 0);
+		return t->listen_fd < 0 ? -errno : 0;
+	}
 	t->listen_fd = socket(config->listen->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
 			      0);
 	if (t->listen_fd < 0)
@@ -641,8 +646,22 @@ static int open_fds(struct transport *t, const struct transport_config *config)
 	/* A server that is started again need not wait for the old one's connections. */
 	if (setsockopt(t->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
 	    bind(t->listen_fd, (const struct sockaddr *)config->listen, config->listen_len) < 0 ||
-	    listen(t->listen_fd, 128) < 0 ||
-	    getsockname(t->listen_fd, (struct sockaddr *)&bound, &len) < 0)
+	    listen(t->listen_fd, 128) < 0)
+		return -errno;
+	return config->link ? super_keep(config->link, STATE_FD_NFS, 0, t->listen_fd) : 0;
+}
+
+static int open_fds(struct transport *t, const struct transport_config *config)
+{
+	const struct itimerspec every = { { .tv_sec = 1 }, { .tv_sec = 1 } };
+	struct sockaddr_storage bound;
+	socklen_t len = sizeof(bound);
+	int r;
+
+	r = listen_on(t, config);
+	if (r < 0)
+		return r;
+	if (getsockname(t->listen_fd, (struct sockaddr *)&bound, &len) < 0)
 		return -errno;
 	/* The port has the same place in both families. */
 	t->port = ntohs(((const struct sockaddr_in *)&bound)->sin_port);

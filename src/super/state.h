@@ -22,8 +22,6 @@
 #define STATE_KEPT 128u	      /* descriptors that workers give to the supervisor */
 #define STATE_INTENTS 1024u   /* requests under way; many more than threads */
 #define STATE_BACKINGS 16384u /* objects that are open while passthrough is in use */
-#define STATE_REPLIES 4096u   /* answers to NFS requests that are kept */
-#define STATE_REPLY_MAX 512u
 #define STATE_PATH 4096u
 
 /* ---- Descriptors ---- */
@@ -35,6 +33,7 @@ enum state_fd {
 	STATE_FD_ABORT,	 /* ends the connection when written to */
 	STATE_FD_NFS,	 /* the listening socket */
 	STATE_FD_LOG,	 /* the file of messages */
+	STATE_FD_NAMES,	 /* memory for where objects were last seen */
 	STATE_FD_SYSLOG, /* the connected socket of the system log */
 };
 
@@ -92,17 +91,6 @@ struct state_backing {
 
 /* ---- NFS ---- */
 
-enum reply_phase { REPLY_FREE, REPLY_BEGUN, REPLY_DONE };
-
-struct state_reply {
-	_Atomic uint32_t phase;
-	uint32_t xid;
-	uint8_t addr[16];
-	uint64_t hash, since_ms;
-	uint32_t request_len, len;
-	uint8_t answer[STATE_REPLY_MAX];
-};
-
 struct state_nfs {
 	_Atomic uint32_t valid;
 	uint32_t reserved;
@@ -129,7 +117,6 @@ struct state_memory {
 	struct state_nfs nfs;
 	struct state_intent intents[STATE_INTENTS];
 	struct state_backing backings[STATE_BACKINGS];
-	struct state_reply replies[STATE_REPLIES];
 	int32_t dirs[]; /* as lam_config.dir_fds */
 };
 

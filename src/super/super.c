@@ -276,11 +276,10 @@ static void become_program(struct super *s)
 	if (s->control >= 0)
 		(void)fcntl(s->control, F_SETFD, 0);
 	(void)snprintf(text, sizeof(text), "%d %d %d", s->state->fd, s->now.channel, s->control);
-	if (setenv(ENV_SUPERVISE, text, 1) == 0) {
-		(void)sigprocmask(SIG_SETMASK, &s->old_mask, NULL);
+	/* Signals stay blocked: one that comes now is the next image's. */
+	if (setenv(ENV_SUPERVISE, text, 1) == 0)
 		(void)syscall(SYS_execveat, s->program, "", s->config->argv, environ,
 			      AT_EMPTY_PATH);
-	}
 	/* Then the next worker is again of the program that was. */
 	say(s, LOG_WARNING, "the supervisor stays what it was: %s", log_errno(-errno));
 	super_mark_all(s->state, false);
@@ -445,8 +444,12 @@ static void worker_ended(struct super *s, int status)
 		let_next_go(s);
 		return;
 	}
-	if (s->next.pid)
-		cancel_next(s, "the server ended meanwhile; the upgrade may be tried again");
+	if (s->next.pid) {
+		/* It may need the mount to come to its point: it is started again when that is served. */
+		(void)kill(s->next.pid, SIGKILL);
+		s->next = (struct worker){ .channel = s->next.channel };
+		drop(&s->next.channel);
+	}
 	if (s->client >= 0 && was_going)
 		refuse_upgrade(s, "the new program ended before it served; the old one goes on");
 	if (!(WIFEXITED(status) && WEXITSTATUS(status) == SUPER_EXIT_RETIRED))
@@ -614,6 +617,12 @@ static int block_signals(struct super *s)
 	(void)signal(SIGCHLD, SIG_DFL); /* or there would be nobody to wait for */
 	if (sigprocmask(SIG_BLOCK, &set, &s->old_mask) < 0)
 		return -errno;
+	if (s->config->adopted) { /* they may be blocked from before an exec */
+		(void)sigdelset(&s->old_mask, SIGCHLD);
+		(void)sigdelset(&s->old_mask, SIGTERM);
+		(void)sigdelset(&s->old_mask, SIGINT);
+		(void)sigdelset(&s->old_mask, SIGUSR1);
+	}
 	s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return s->signals < 0 ? -errno : 0;
 }
@@ -657,10 +666,12 @@ int super_run(const struct super_config *config, struct super_link *link)
 
 	if (r < 0)
 		return r;
-	if (config->adopted)
+	if (config->adopted) {
 		adopt(&s);
-	else
+		reap(&s); /* who ended before there was a signalfd; the signal may have been discarded */
+	} else {
 		r = start_worker(&s, link);
+	}
 	while (r == 0 && !s.over) {
 		step(&s);
 		if (!s.over && s.restart_at_ms && s.restart_at_ms <= now_ms())

@@ -16,6 +16,13 @@ echo Y > "$switch"
 
 # That it is really in use: the server holds a ring.
 mkdir "$dir/lower" "$dir/upper" "$dir/work" "$dir/mnt"
+# A ring needs to be asked for: it goes with the server that has it, so a mount that outlives its server has none.
+cat > "$dir/lamina-mount" <<END
+#!/bin/sh
+exec "$LAMINA_MOUNT" -o transport=uring "\$@"
+END
+chmod +x "$dir/lamina-mount"
+LAMINA_MOUNT=$dir/lamina-mount
 "$LAMINA_MOUNT" -f -o "lowerdir=$dir/lower,upperdir=$dir/upper,workdir=$dir/work" "$dir/mnt" &
 server=$!
 for _ in $(seq 100); do

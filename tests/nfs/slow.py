@@ -56,7 +56,13 @@ class Frozen(Server):
         self.thaw()
         if self.process:
             self.stop(signal.SIGKILL)
-        run("umount", self.fs)
+        for _ in range(600):  # the last threads of what was killed may take a moment to go
+            if subprocess.run(["umount", self.fs], stderr=subprocess.DEVNULL,
+                              check=False).returncode == 0:
+                break
+            time.sleep(0.05)
+        else:
+            raise AssertionError("the filesystem stays busy")
         super().__exit__(*exc)
 
 

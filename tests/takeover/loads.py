@@ -99,6 +99,20 @@ def kill(pid):
 		pass
 
 
+def waiting(mount):
+	"""Where the threads of this process and of the mount's are, for who looks for the cause."""
+	out = []
+	for pid in [os.getpid(), mount.supervisor] + mount.workers():
+		for tid in sorted(os.listdir("/proc/%d/task" % pid)):
+			try:
+				with open("/proc/%d/task/%s/stack" % (pid, tid)) as f:
+					where = [line.split()[1].split("+")[0] for line in f]
+			except OSError as e:
+				where = [str(e)]
+			out.append("  %d/%s: %s" % (pid, tid, " < ".join(where[:7])))
+	return "\n".join(out)
+
+
 class Probe(threading.Thread):
 	"""Asks the server without end, and notes how long the answers take."""
 

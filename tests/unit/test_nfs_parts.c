@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -196,6 +198,46 @@ static void replays_are_bounded(void **state)
 	drc_free(drc);
 }
 
+/* What a killed server has begun, and what it has answered, is known to the next one. */
+static void replies_in_a_file(void **state)
+{
+	const struct drc_key key = { .xid = 5, .len = 100, .hash = 77 }, other = { .xid = 6 };
+	int file = memfd_create("replies", MFD_CLOEXEC);
+	uint8_t answer[DRC_ANSWER_MAX];
+	struct drc_entry *entry;
+	struct drc *drc;
+	size_t len = 0;
+
+	(void)state;
+	assert_true(file >= 0);
+	drc = drc_new(4, dup(file));
+	assert_int_equal(drc_begin(drc, &key, &entry, answer, &len), DRC_NEW);
+	drc_note(drc, entry, 1234);
+	assert_int_equal(drc_begin(drc, &other, &entry, answer, &len), DRC_NEW);
+	drc_done(drc, entry, (const uint8_t *)"not noted", 9);
+	drc_free(drc);
+
+	drc = drc_new(4, dup(file));
+	assert_int_equal(drc_begin(drc, &other, &entry, answer, &len), DRC_NEW);
+	drc_done(drc, entry, NULL, 0);
+	assert_int_equal(drc_begin(drc, &key, &entry, answer, &len), DRC_AGAIN);
+	assert_true(drc_noted(entry) == 1234);
+	drc_done(drc, entry, (const uint8_t *)"done", 4);
+	drc_free(drc);
+
+	drc = drc_new(4, dup(file));
+	assert_int_equal(drc_begin(drc, &key, &entry, answer, &len), DRC_REPLAY);
+	assert_true(len == 4 && memcmp(answer, "done", 4) == 0);
+	drc_free(drc);
+
+	/* Of another size it is begun anew. */
+	drc = drc_new(8, dup(file));
+	assert_int_equal(drc_begin(drc, &key, &entry, answer, &len), DRC_NEW);
+	drc_done(drc, entry, NULL, 0);
+	drc_free(drc);
+	close(file);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,6 +247,7 @@ int main(void)
 		cmocka_unit_test(records_in_pieces),
 		cmocka_unit_test(records_too_long),
 		cmocka_unit_test(replays_are_bounded),
+		cmocka_unit_test(replies_in_a_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

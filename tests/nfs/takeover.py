@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The server is killed again and again: a client that asks again after a broken connection, as all
+do, sees everything done, and done once."""
+
+import os
+import random
+import signal
+import struct
+import threading
+
+from client import *  # pylint: disable=wildcard-import,unused-wildcard-import
+
+KILLS = int(os.environ.get("TAKEOVER_KILLS", "60"))
+
+
+class Patient(Client):
+    """Connects again and repeats a request whose answer did not come."""
+
+    def __init__(self, port, *args, **more):
+        self.port, self.args, self.more = port, args, more
+        self.repeated = 0
+        super().__init__(port, *args, **more)
+
+    def call(self, proc, body=b"", **more):
+        message = self.pack(proc, body, **more)
+        while True:
+            try:
+                self.send_record(message)
+                return self.reply(self.recv_record(), struct.unpack(">I", message[:4])[0])
+            except (Closed, ConnectionError):
+                self.repeated += 1
+                self.sock.close()
+                self.sock = socket.create_connection(("127.0.0.1", self.port), 60)
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(p) for p in file.read().split()]
+
+
+class Killer(threading.Thread):
+    def __init__(self, server, kills, seed):
+        super().__init__(daemon=True)
+        self.server, self.kills, self.rng, self.done = server, kills, random.Random(seed), False
+
+    def run(self):
+        for _ in range(self.kills):
+            time.sleep(self.rng.uniform(0.005, 0.08))
+            for pid in children(self.server.process.pid):
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+        self.done = True
+
+
+def one_round(c, root, i):
+    """Every request that may not be done twice, each with its one right answer."""
+    name, other = f"d{i}", f"e{i}"
+    made = c.mkdir(root, name)
+    same(made.status, OK)
+    d = made.fh
+    f = c.create(d, "f")
+    same(f.status, OK)
+    same(c.create(d, "f").status, EXIST)
+    same(c.write(f.fh, f"data {i}").status, OK)
+    same(c.symlink(d, "s", "target").status, OK)
+    same(c.link(f.fh, d, "g").status, OK)
+    same(c.getattr(f.fh).attr["nlink"], 2)
+    same(c.rename(d, "g", d, "h").status, OK)
+    same(c.rename(root, name, root, other).status, OK)
+    same(c.read(c.walk(f"{other}/h")).data, f"data {i}".encode())
+    ctime = c.getattr(f.fh).attr["ctime"]
+    same(c.setattr(f.fh, guard=ctime, mode=0o640).status, OK)
+    for gone in ("f", "h", "s"):
+        same(c.remove(d, gone).status, OK)
+        same(c.remove(d, gone).status, NOENT)
+    same(c.rmdir(root, other).status, OK)
+
+
+@case
+def killed():
+    """requests that may not be done twice, while the server is killed"""
+    with Server(extra=["-o", "restarts=1000"]) as s:
+        s.lower("keep", "old")
+        c = Patient(s.port)
+        root = c.root()
+        keep = c.walk("keep")
+        killer = Killer(s, KILLS, 1)
+        killer.start()
+        i = 0
+        while not killer.done:
+            one_round(c, root, i)
+            i += 1
+        assert c.repeated, "no request met a server that ended"
+        same(c.read(keep).data, b"old")
+        same(sorted(e.name for e in c.list(root)), [b".", b"..", b"keep"])
+        c.close()
+
+
+@case
+def the_same_answer():
+    """a replay is answered by the next server as it was by the one that ended; the verifier stays"""
+    with Server(extra=["-o", "restarts=1000"]) as s:
+        c = Patient(s.port)
+        root = c.root()
+        f = c.create(root, "f").fh
+        verf = c.write(f, "x", stable=0).verf
+        message = c.pack(9, opaque(root) + opaque("dir") + sattr())
+        c.send_record(message)
+        first = c.recv_record()
+        for pid in children(s.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        with Patient(s.port) as again:
+            again.null()
+            again.send_record(message)
+            same(again.recv_record(), first)
+            same(again.write(f, "y", stable=0).verf, verf)
+        c.close()
+
+
+main()
