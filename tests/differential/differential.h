@@ -259,6 +259,7 @@ struct op_info {
 extern const struct op_info op_table[];
 extern const struct op_info layer_table[];
 
+/* clang-format off */
 #define OPS(X)                                                                                     \
 	X(open, OPEN)                                                                              \
 	X(close, CLOSE)                                                                            \
@@ -273,44 +274,41 @@ extern const struct op_info layer_table[];
 	X(ftruncate, FTRUNCATE)                                                                    \
 	X(fallocate, FALLOCATE)                                                                    \
 	X(copy_file_range, COPY_RANGE)                                                             \
-	X(sendfile, SENDFILE) X(splice, SPLICE) X(fsync, FSYNC) X(fdatasync, FDATASYNC) X(         \
-		syncfs, SYNCFS) X(fadvise,                                                         \
-				  FADVISE) X(mmap, MMAP) X(mread, MREAD) X(mwrite,                 \
-									   MWRITE) X(msync, MSYNC) \
-		X(munmap, MUNMAP) X(link, LINK) X(linkfd, LINKFD) X(symlink, SYMLINK) X(           \
-			readlink, READLINK) X(mknod, MKNOD) X(mkdir, MKDIR) X(unlink, UNLINK)      \
-			X(rmdir, RMDIR) X(rename, RENAME) X(chmod, CHMOD) X(fchmod, FCHMOD) X(     \
-				chown,                                                             \
-				CHOWN) X(fchown,                                                   \
-					 FCHOWN) X(utimens,                                        \
-						   UTIMENS) X(futimens,                            \
-							      FUTIMENS) X(setxattr,                \
-									  SETXATTR) X(fsetxattr,   \
-										      FSETXATTR)   \
-				X(getxattr, GETXATTR) X(fgetxattr, FGETXATTR) X(                   \
-					listxattr,                                                 \
-					LISTXATTR) X(flistxattr, FLISTXATTR) X(removexattr,        \
-									       REMOVEXATTR)        \
-					X(fremovexattr, FREMOVEXATTR) X(stat, STAT) X(             \
-						fstat,                                             \
-						FSTAT) X(statfs,                                   \
-							 STATFS) X(access,                         \
-								   ACCESS) X(list, LIST)           \
-						X(readdir, READDIR) X(flock, FLOCK) X(             \
-							lock, LOCK) X(getlk, GETLK) X(getflags,    \
-										      GETFLAGS)    \
-							X(setflags, SETFLAGS) X(getfsx, GETFSX)    \
-								X(setfsx,                          \
-								  SETFSX) X(handle,                \
-									    HANDLE) X(openhandle,  \
-										      OPENHANDLE)  \
-									X(chdir,                   \
-									  CHDIR) X(umask,          \
-										   UMASK) X(check, \
-											    CHECK) \
-										X(remount,         \
-										  REMOUNT) X(drop, \
-											     DROP)
+	X(sendfile, SENDFILE)                                                                      \
+	X(splice, SPLICE) X(fsync, FSYNC) X(fdatasync, FDATASYNC) X(syncfs, SYNCFS) X(             \
+		fadvise,                                                                           \
+		FADVISE) X(mmap, MMAP) X(mread, MREAD) X(mwrite, MWRITE) X(msync, MSYNC) X(munmap, \
+											   MUNMAP) \
+		X(link, LINK) X(linkfd, LINKFD) X(symlink, SYMLINK) X(readlink, READLINK) X(       \
+			mknod, MKNOD) X(mkdir, MKDIR) X(unlink,                                    \
+							UNLINK) X(rmdir, RMDIR) X(rename,          \
+										  RENAME) X(chmod, \
+											    CHMOD) \
+			X(fchmod, FCHMOD) X(chown, CHOWN) X(fchown, FCHOWN) X(utimens, UTIMENS) X( \
+				futimens,                                                          \
+				FUTIMENS) X(setxattr,                                              \
+					    SETXATTR) X(fsetxattr,                                 \
+							FSETXATTR) X(getxattr,                     \
+								     GETXATTR) X(fgetxattr,        \
+										 FGETXATTR)        \
+				X(listxattr, LISTXATTR) X(flistxattr, FLISTXATTR) X(               \
+					removexattr,                                               \
+					REMOVEXATTR) X(fremovexattr,                               \
+						       FREMOVEXATTR) X(stat, STAT) X(fstat, FSTAT) \
+					X(statfs, STATFS) X(access, ACCESS) X(list, LIST) X(       \
+						readdir, READDIR) X(flock, FLOCK)                  \
+						X(lock, LOCK) X(getlk, GETLK) X(                   \
+							getflags,                                  \
+							GETFLAGS) X(setflags,                      \
+								    SETFLAGS) X(getfsx, GETFSX)    \
+							X(setfsx, SETFSX) X(handle, HANDLE) X(     \
+								openhandle,                        \
+								OPENHANDLE) X(chdir, CHDIR)        \
+								X(umask,                           \
+								  UMASK) X(check, CHECK)           \
+									X(remount, REMOUNT)        \
+										X(drop, DROP)
+/* clang-format on */
 
 enum op_code {
 #define X(lower, upper) OP_##upper,

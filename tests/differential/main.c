@@ -316,6 +316,7 @@ static int sandboxed(const struct options *o)
 	}
 	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	(void)umount2(root, MNT_DETACH);
 	(void)rmdir(root);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
