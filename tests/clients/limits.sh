@@ -32,7 +32,7 @@ calls() {
 	kill -INT $tracer
 	wait $tracer 2>/dev/null
 	tail -c +1 "$T/trace" | tr -d '\0' |
-		grep -cvE 'resumed>|io_uring_enter|epoll_|restart_syscall|rt_sigtimedwait|/dev/fuse|^[0-9]+ +(read|write|writev|futex)\(|^[0-9]+ [-+]{3}|^$'
+		grep -cvE 'resumed>|io_uring_enter|epoll_|restart_syscall|rt_sigtimedwait|/dev/fuse|^[0-9]+ +(read|write|writev|futex|poll)\(|^[0-9]+ [-+]{3}|^$'
 }
 
 mkfiles() {

@@ -18,7 +18,8 @@ echo Y > "$switch"
 mkdir "$dir/lower" "$dir/upper" "$dir/work" "$dir/mnt"
 # A ring needs to be asked for: it goes with the server that has it, so a mount that outlives its server has none.
 cat > "$dir/lamina-mount" <<END
-#!/bin/sh
+#!/bin/bash
+[ "\$1" != check ] || exec -a lamina "$LAMINA_MOUNT" "\$@"
 exec "$LAMINA_MOUNT" -o transport=uring "\$@"
 END
 chmod +x "$dir/lamina-mount"
@@ -29,7 +30,15 @@ for _ in $(seq 100); do
 	mountpoint -q "$dir/mnt" && break
 	sleep 0.1
 done
-if find "/proc/$server/fd" -lname '*io_uring*' | grep -q .; then
+# The rings come once the mount is there.
+ring() {
+	find "/proc/$server/fd" -lname '*io_uring*' | grep -q .
+}
+for _ in $(seq 100); do
+	ring && break
+	sleep 0.1
+done
+if ring; then
 	echo "ok - the server serves a ring"
 else
 	echo "not ok - the server serves no ring"
