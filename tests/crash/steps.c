@@ -433,19 +433,6 @@ static void try_mess(const struct mess *mess)
 		n_failed++;
 }
 
-/* What cannot be done under this setup at all. */
-static bool left_out(void)
-{
-	const char *script = change->run;
-
-	if (setup->no_tmpfile &&
-	    (strstr(script, "tmp") || (change->prepare && strstr(change->prepare, "tmpfile"))))
-		return true;
-	if (!strcmp(setup->name, "no exchange") && !strncmp(script, "exchange", 8))
-		return true;
-	return false;
-}
-
 int main(int argc, char **argv)
 {
 	const char *only = NULL, *only_setup = NULL;
@@ -471,12 +458,13 @@ int main(int argc, char **argv)
 			continue;
 		for (size_t k = 0; !repairs && k < n_changes; k++) {
 			change = &changes[k];
-			if (!left_out() && (!only || strstr(change->name, only)))
+			if (!trial_impossible(setup, change) &&
+			    (!only || strstr(change->name, only)))
 				try_change();
 		}
 		for (size_t k = 0; repairs && k < sizeof(messes) / sizeof(messes[0]); k++) {
 			change = messes[k].change ? change_named(messes[k].change) : &by_hand;
-			if (!left_out())
+			if (!trial_impossible(setup, change))
 				try_mess(&messes[k]);
 		}
 	}

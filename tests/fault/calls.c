@@ -376,14 +376,6 @@ static void try_other(const struct change *what, point_fn point)
 
 /* ---- */
 
-static bool left_out(void)
-{
-	if (!strcmp(setup->name, "no exchange") && !strncmp(change->run, "exchange", 8))
-		return true;
-	return setup->no_tmpfile && (strstr(change->run, "tmp") ||
-				     (change->prepare && strstr(change->prepare, "tmpfile")));
-}
-
 struct arguments {
 	const char *only, *setup;
 	bool open, look;
@@ -428,7 +420,8 @@ int main(int argc, char **argv)
 			try_other(&looking, try_look);
 		for (size_t k = 0; !a.open && !a.look && k < n_changes; k++) {
 			change = &changes[k];
-			if (!left_out() && (!a.only || strstr(change->name, a.only)))
+			if (!trial_impossible(setup, change) &&
+			    (!a.only || strstr(change->name, a.only)))
 				try_change();
 		}
 	}

@@ -3,6 +3,7 @@
 #include "trial.h"
 
 #include <stddef.h>
+#include <string.h>
 
 const struct setup setups[] = {
 	{ .name = "default", .index = LAM_ON, .kernel = true },
@@ -31,7 +32,11 @@ const struct setup setups[] = {
 	  .index = LAM_ON,
 	  .kernel = true,
 	  .gap = true },
-	{ .name = "no exchange", .without = "renameat2", .index = LAM_ON, .gap = true },
+	{ .name = "no exchange",
+	  .without = "renameat2",
+	  .index = LAM_ON,
+	  .gap = true,
+	  .no_exchange = true },
 	{ .name = "no device nodes", .without = "char_device", .index = LAM_ON, .gap = true },
 };
 const size_t n_setups = sizeof(setups) / sizeof(setups[0]);
@@ -202,3 +207,13 @@ const struct change changes[] = {
 	COUNTED("exchange names of hard links", NULL, "exchange hard1 f1"),
 };
 const size_t n_changes = sizeof(changes) / sizeof(changes[0]);
+
+static bool asks_for(const struct change *c, const char *command)
+{
+	return strstr(c->run, command) || (c->prepare && strstr(c->prepare, command));
+}
+
+bool trial_impossible(const struct setup *s, const struct change *c)
+{
+	return (s->no_tmpfile && asks_for(c, "tmp")) || (s->no_exchange && asks_for(c, "exchange"));
+}

@@ -25,7 +25,8 @@ struct setup {
 	bool gap;    /* renames and rmdir take two steps, and a crash between shows what is below */
 	unsigned may;	     /* MAY_* for every change */
 	unsigned kernel_may; /* ... as the kernel shows it */
-	bool no_tmpfile;     /* changes that need unnamed files are left out */
+	bool no_tmpfile;     /* there are no files without names */
+	bool no_exchange;    /* nor exchanges */
 };
 
 extern const struct setup setups[];
@@ -47,6 +48,9 @@ struct change {
 
 extern const struct change changes[];
 extern const size_t n_changes;
+
+/* Whether a change, or what prepares it, is nothing that can be done under these settings. */
+bool trial_impossible(const struct setup *setup, const struct change *change);
 
 /* ---- layers.c ---- */
 
