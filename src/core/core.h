@@ -717,11 +717,16 @@ struct drop {
 	uint32_t upper_nlink;	      /* of an indexed inode whose name is only below; else 0 */
 	char key[INDEX_NAME_MAX + 1]; /* of the index, where it has to be told; "" otherwise */
 	char record[ORIGIN_RECORD_LEN + 1]; /* of its origin, if it has one */
+	int pin; /* keeps the upper inode's number from being used again, or -1 */
 };
 int drop_begin(struct lam_stack *s, struct node *d, const char *name, const struct found *f,
 	       struct node *n, struct drop *ret);
 /* Before a name goes: keep a way to the inode if other names remain. */
 int drop_keep_way(struct lam_stack *s, struct node *d, const char *name, struct drop *w);
+/* Just before it goes: until drop_unpin() the number of the upper inode is not used again.  A new object with the
+ * number of one that is not yet known to be gone would be taken for that one, and go with it. */
+int drop_pin(struct drop *w, int dirfd, const char *name);
+void drop_unpin(struct drop *w);
 /* After the name is gone. */
 int drop_end(struct lam_stack *s, struct drop *w);
 /* When no lock is held any more: what was kept for a user that has meanwhile let it go. */

@@ -102,6 +102,8 @@ int walk_layer(struct lam_stack *s, uint16_t layer, walk_fn fn, void *ctx, bool 
 			w.partial |= fd < 0 && fd != -ESTALE;
 			if (fd >= 0) {
 				r = walk_dir(&w, fd, false);
+				if (r == -ENOENT) /* removed while it was read */
+					r = 0;
 				sys_close(fd);
 			}
 		}

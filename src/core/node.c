@@ -349,8 +349,14 @@ void lam_forget(struct lam_stack *s, uint64_t id)
 		node_put(s, n);
 		return;
 	}
-	if (n->flags & NF_ORPHAN)
+	if (n->flags & NF_ORPHAN) {
+		/* Out of the table first: once the inode is gone its number may be used again, and the new
+		 * object must not find this node. */
+		node_retire(s, n);
 		(void)work_orphan_drop(s, n); /* what is left over goes at the next mount */
+		node_put(s, n);
+		return;
+	}
 	node_put(s, n);
 	forget_chain(s, id, true);
 }

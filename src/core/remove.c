@@ -38,7 +38,7 @@ static int key_if_any(struct lam_stack *s, struct node *n, char key[INDEX_NAME_M
 int drop_begin(struct lam_stack *s, struct node *d, const char *name, const struct found *f,
 	       struct node *n, struct drop *ret)
 {
-	struct drop w = { .n = n };
+	struct drop w = { .n = n, .pin = -1 };
 	int r;
 
 	w.in_upper = f->layer == LAYER_UPPER && !f->index_only;
@@ -147,6 +147,26 @@ int drop_keep_way(struct lam_stack *s, struct node *d, const char *name, struct 
 	return x && x->handle ? 0 : -ENOMEM;
 }
 
+int drop_pin(struct drop *w, int dirfd, const char *name)
+{
+	int fd;
+
+	if (!w->last || !w->in_upper)
+		return 0;
+	fd = sys_openat(dirfd, name, O_PATH | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return fd;
+	w->pin = fd;
+	return 0;
+}
+
+void drop_unpin(struct drop *w)
+{
+	if (w->pin >= 0)
+		sys_close(w->pin);
+	w->pin = -1;
+}
+
 int drop_end(struct lam_stack *s, struct drop *w)
 {
 	struct node *n = w->n;
@@ -244,7 +264,7 @@ static int remove_locked(struct removal *m)
 {
 	struct lam_stack *s = m->s;
 	bool whiteouts = false;
-	struct drop w;
+	struct drop w = { .pin = -1 };
 	struct fdent *e;
 	int r = attr_check_change(s, m->d, false);
 
@@ -265,8 +285,10 @@ static int remove_locked(struct removal *m)
 	if (r == 0)
 		r = rdir_open(s, m->d->dir->upper, &e);
 	if (r == 0) {
-		r = m->dir ? hide_dir(s, e->fd, m->name, &w, whiteouts)
-			   : hide_file(s, e->fd, m->name, &w);
+		r = drop_pin(&w, e->fd, m->name);
+		if (r == 0)
+			r = m->dir ? hide_dir(s, e->fd, m->name, &w, whiteouts)
+				   : hide_file(s, e->fd, m->name, &w);
 		fdcache_put(&s->fds, e);
 	}
 	if (r == 0) {
@@ -277,6 +299,7 @@ static int remove_locked(struct removal *m)
 			log_warning("the index could not be told that %s is removed",
 				    QUOTE(m->name));
 	}
+	drop_unpin(&w);
 	if (m->dir)
 		mutex_unlock(&m->n->dir->lock);
 	return r;

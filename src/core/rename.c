@@ -292,6 +292,8 @@ static int prepare_target(struct renaming *m)
 	r = drop_begin(s, m->b.d, m->b.name, &m->b.f, t, &m->drop);
 	if (r == 0)
 		r = drop_keep_way(s, m->b.d, m->b.name, &m->drop);
+	if (r == 0)
+		r = drop_pin(&m->drop, m->b.e->fd, m->b.name);
 	if (r < 0)
 		return r;
 	m->dropping = true;
@@ -531,6 +533,7 @@ static int with_locks(struct renaming *m)
 		mutex_unlock(&second->dir->lock);
 	mutex_unlock(&first->dir->lock);
 	mutex_unlock(&s->rename_lock);
+	drop_unpin(&m->drop);
 	if (r == 0 && m->dropping)
 		drop_unused(s, m->b.n);
 	side_done(s, &m->a);
@@ -598,9 +601,12 @@ static int copy_side(struct renaming *m, struct side *side, bool check_only)
 int lam_rename(struct lam_stack *s, const struct lam_call *call, uint64_t parent, const char *name,
 	       uint64_t new_parent, const char *new_name, unsigned flags)
 {
-	struct renaming m = {
-		.s = s, .call = call, .a.name = name, .b.name = new_name, .flags = flags
-	};
+	struct renaming m = { .s = s,
+			      .call = call,
+			      .a.name = name,
+			      .b.name = new_name,
+			      .flags = flags,
+			      .drop.pin = -1 };
 	HELD(a, s);
 	HELD(b, s);
 	int r = 0;
