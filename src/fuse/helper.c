@@ -193,10 +193,15 @@ _Noreturn static void wait_and_unmount(int fd, char *const argv[])
 	sigset_t none;
 	char byte;
 	ssize_t n;
+	int nothing;
 
-	/* Not even the connection is kept alive here. */
+	/* Not even the connection is kept alive here, nor a pipe of whoever called. */
 	if (fd != STDERR_FILENO + 1 && dup2(fd, STDERR_FILENO + 1) < 0)
 		_exit(1);
+	nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++)
+		if (nothing < 0 || dup2(nothing, i) < 0)
+			(void)close(i);
 	(void)close_range(STDERR_FILENO + 2, ~0u,
 			  0); /* an older kernel leaves them until the end */
 	do {
