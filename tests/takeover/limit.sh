@@ -9,7 +9,7 @@ run "$MOUNT" -o "$OPTS,restarts=3,log=$T/messages" "$D/m"
 check "mount" is "$RC" 0
 exec 5<"$D/m/file"
 # New names, so that the kernel has to ask; it answers for what it knows even when the mount is cut off.
-(n=0; until stat "$D/m/none$((n += 1))" 2>&1 | grep -q "Transport endpoint"; do :; done) &
+(n=0; until stat "$D/m/none$n" 2>&1 | grep -q "Transport endpoint"; do n=$((n + 1)); done) &
 user=$!
 sup=$(servers "upperdir=$D/u")
 for i in 1 2 3 4; do
