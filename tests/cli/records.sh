@@ -36,4 +36,4 @@ run "$MOUNT" -o "$OPTS" "$D/m"
 check "noise: status" is "$RC" 0
 check "noise: it works" touch "$D/m/d/new"
 umount "$D/m"
-umount "$D/l2"
+await umount "$D/l2" # once the server is gone

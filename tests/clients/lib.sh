@@ -173,10 +173,14 @@ overlay() {
 # unmount MOUNTPOINT: cleanly, not lazily; a file left open by anybody is a mistake.
 unmount() {
 	local out
-	if out=$(timeout -k 5 $((30 * FACTOR)) umount "$1" 2>&1); then :; else
-		fail "unmount of $1" "$out"
-		umount -l "$1"
-	fi
+	# What it was made of is in use until its server is gone, which is a moment after the unmount.
+	for _ in $(seq 50); do
+		out=$(timeout -k 5 $((30 * FACTOR)) umount "$1" 2>&1) && return
+		[[ $out == *busy* ]] || break
+		sleep 0.1
+	done
+	fail "unmount of $1" "$out"
+	umount -l "$1"
 }
 
 # remount DIR [OPTIONS]
