@@ -10,18 +10,16 @@
 
 #define CHANNEL_MAGIC 0x6c63684du
 
-int channel_send(int sock, const struct channel_msg *msg, int fd)
+int channel_send_bytes(int sock, const void *bytes, size_t len, int fd)
 {
-	struct channel_msg copy = *msg;
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control = { .bytes = { 0 } };
-	struct iovec iov = { .iov_base = &copy, .iov_len = sizeof(copy) };
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = len };
 	struct msghdr head = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
 
-	copy.magic = CHANNEL_MAGIC;
 	if (fd >= 0) {
 		struct cmsghdr *c;
 
@@ -37,6 +35,14 @@ int channel_send(int sock, const struct channel_msg *msg, int fd)
 		n = sendmsg(sock, &head, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
+}
+
+int channel_send(int sock, const struct channel_msg *msg, int fd)
+{
+	struct channel_msg copy = *msg;
+
+	copy.magic = CHANNEL_MAGIC;
+	return channel_send_bytes(sock, &copy, sizeof(copy), fd);
 }
 
 /* There is room for one descriptor; the kernel closes those for which there is none. */

@@ -4,6 +4,7 @@
 #ifndef SUPER_CHANNEL_H
 #define SUPER_CHANNEL_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -32,6 +33,8 @@ struct channel_msg {
 
 /* Send without waiting; FD -1: none.  -EAGAIN where the other side does not read. */
 int channel_send(int sock, const struct channel_msg *msg, int fd);
+/* The same for any other datagram. */
+int channel_send_bytes(int sock, const void *bytes, size_t len, int fd);
 /* Receive; *RET_FD (closed on exec) is -1 if none came.  FLAGS: MSG_DONTWAIT.  -EAGAIN; -EPIPE: the other side
  * is gone; -EPROTO: something else. */
 int channel_receive(int sock, struct channel_msg *msg, int *ret_fd, int flags);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "channel.h"
 #include "internal.h"
 #include "state.h"
 
@@ -48,28 +49,10 @@ int fdstore_open(void)
 
 static void send_text(int sock, const char *text, int fd)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text) };
-	struct msghdr head = { .msg_iov = &iov, .msg_iovlen = 1 };
-
 	if (sock < 0)
 		return;
-	if (fd >= 0) {
-		struct cmsghdr *c;
-
-		head.msg_control = control.bytes;
-		head.msg_controllen = sizeof(control.bytes);
-		c = CMSG_FIRSTHDR(&head);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
 	/* What is not kept cannot be taken up again, and nothing else comes of it. */
-	(void)sendmsg(sock, &head, MSG_DONTWAIT | MSG_NOSIGNAL);
+	(void)channel_send_bytes(sock, text, strlen(text), fd);
 }
 
 static void store(int sock, const char *name, int fd)
