@@ -137,6 +137,10 @@ int layer_default_work(struct mount_plan *plan);
 /* Do what PLAN says: mount or serve by NFS or both, remount, or only check.  Returns the exit
  * status. */
 int mount_run(struct mount_plan *plan);
+/* Fills the plan from a command's arguments: 0, a negative errno (it has said why), or 1 if help was asked for. */
+typedef int (*mount_parse_fn)(struct mount_plan *plan, int argc, char **argv);
+/* A command that mounts or serves, from its arguments to its exit status. */
+int mount_command(mount_parse_fn parse, const char *usage, int argc, char **argv);
 /* For all that is opened at once when there are many layers. */
 void raise_descriptor_limit(void);
 

@@ -97,19 +97,5 @@ static int parse(struct mount_plan *plan, int argc, char **argv)
 
 int cmd_nfs(int argc, char **argv)
 {
-	struct mount_plan plan;
-	int r, status = 1;
-
-	message_set_people();
-	if (mount_plan_init(&plan, UNKNOWN_REFUSED) < 0)
-		return 1;
-	r = parse(&plan, argc, argv);
-	if (r == 0) {
-		status = mount_run(&plan);
-	} else if (r > 0) {
-		fputs(nfs_usage, stdout);
-		status = 0;
-	}
-	mount_plan_done(&plan);
-	return status;
+	return mount_command(parse, nfs_usage, argc, argv);
 }

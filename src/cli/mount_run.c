@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -369,4 +370,23 @@ int mount_run(struct mount_plan *plan)
 		}
 	}
 	return run(plan, &d);
+}
+
+int mount_command(mount_parse_fn parse, const char *usage, int argc, char **argv)
+{
+	struct mount_plan plan;
+	int r, status = 1;
+
+	message_set_people();
+	if (mount_plan_init(&plan, UNKNOWN_REFUSED) < 0)
+		return 1;
+	r = parse(&plan, argc, argv);
+	if (r == 0) {
+		status = mount_run(&plan);
+	} else if (r > 0) {
+		fputs(usage, stdout);
+		status = 0;
+	}
+	mount_plan_done(&plan);
+	return status;
 }
