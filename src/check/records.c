@@ -172,45 +172,46 @@ static bool origin_good(int fd, const char *name)
 	       parse_u64_base(name, 16, 16, &ino) == 0;
 }
 
-static int check_origin(void *ctx, const struct sys_dirent *de)
+/* A name in DIR, a directory of ours, that should not be there; it is put aside, or removed for good. */
+static int report_name(struct part *part, enum kind kind, const char *dir, const char *name,
+		       const char *what, bool remove)
 {
 	char path[LAM_NAME_MAX + 20];
-	struct part *part = ctx;
 	struct check *c = part->c;
 	struct problem p;
 	int r;
 
-	c->result.objects++;
-	if (origin_good(part->fd, de->name))
-		return 0;
-	(void)snprintf(path, sizeof(path), "lamina/origins/%s", de->name);
-	r = problem_begin_work(c, &p, KIND_RECORD_ORIGIN, path);
+	(void)snprintf(path, sizeof(path), "lamina/%s/%s", dir, name);
+	r = problem_begin_work(c, &p, kind, path);
 	if (r < 0)
 		return r;
-	problem_say(&p, "not a record of an upper object's origin");
+	problem_say(&p, "%s", what);
 	if (problem_mend(c, &p, true))
-		problem_done(c, &p, mend_put_aside(c, part->fd, de->name));
+		problem_done(c, &p,
+			     remove ? mend_remove(part->fd, name)
+				    : mend_put_aside(c, part->fd, name));
 	return 0;
+}
+
+static int check_origin(void *ctx, const struct sys_dirent *de)
+{
+	struct part *part = ctx;
+
+	part->c->result.objects++;
+	if (origin_good(part->fd, de->name))
+		return 0;
+	return report_name(part, KIND_RECORD_ORIGIN, "origins", de->name,
+			   "not a record of an upper object's origin", false);
 }
 
 static int check_orphan(void *ctx, const struct sys_dirent *de)
 {
-	char path[LAM_NAME_MAX + 20];
 	struct part *part = ctx;
-	struct check *c = part->c;
-	struct problem p;
-	int r;
 
-	c->result.objects++;
-	c->leftovers = true;
-	(void)snprintf(path, sizeof(path), "lamina/orphans/%s", de->name);
-	r = problem_begin_work(c, &p, KIND_RECORD_ORPHAN, path);
-	if (r < 0)
-		return r;
-	problem_say(&p, "an object that was removed while in use");
-	if (problem_mend(c, &p, true))
-		problem_done(c, &p, mend_remove(part->fd, de->name));
-	return 0;
+	part->c->result.objects++;
+	part->c->leftovers = true;
+	return report_name(part, KIND_RECORD_ORPHAN, "orphans", de->name,
+			   "an object that was removed while in use", true);
 }
 
 static int check_part(struct check *c, const char *name, dirscan_fn fn)
