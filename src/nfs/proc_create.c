@@ -137,6 +137,12 @@ static void verf_times(const char verf[CREATEVERFSIZE3], struct timespec *atime,
 	*mtime = (struct timespec){ .tv_sec = (time_t)(be32toh(words[1]) & 0x7fffffffu) };
 }
 
+static nfsstat3 set_verf(struct making *m, const struct lam_attr *times)
+{
+	return nfs_status(lam_setattr(m->call->front->stack, &m->call->lam, m->entry.id,
+				      LAM_SET_ATIME | LAM_SET_MTIME, times, &m->entry.attr));
+}
+
 static nfsstat3 create_exclusive(struct making *m, const char verf[CREATEVERFSIZE3])
 {
 	struct nfs_call *call = m->call;
@@ -144,11 +150,11 @@ static nfsstat3 create_exclusive(struct making *m, const char verf[CREATEVERFSIZ
 	nfsstat3 status;
 
 	verf_times(verf, &set.atime, &set.mtime);
+	note(m);
 	status = nfs_status(lam_mknod(call->front->stack, &call->lam, m->dir.obj.id, m->name,
 				      first_mode(m, NULL, S_IFREG), 0, 0, &m->entry));
 	if (status == NFS3_OK)
-		return nfs_status(lam_setattr(call->front->stack, &call->lam, m->entry.id,
-					      LAM_SET_ATIME | LAM_SET_MTIME, &set, &m->entry.attr));
+		return set_verf(m, &set);
 	if (status != NFS3ERR_EXIST)
 		return status;
 	status = nfs_status(
@@ -156,11 +162,13 @@ static nfsstat3 create_exclusive(struct making *m, const char verf[CREATEVERFSIZ
 	if (status != NFS3_OK)
 		return status;
 	/* The same request again, whose answer was lost. */
-	return S_ISREG(m->entry.attr.mode) && m->entry.attr.size == 0 &&
-			       m->entry.attr.atime.tv_sec == set.atime.tv_sec &&
-			       m->entry.attr.mtime.tv_sec == set.mtime.tv_sec
-		       ? NFS3_OK
-		       : NFS3ERR_EXIST;
+	if (S_ISREG(m->entry.attr.mode) && m->entry.attr.size == 0 &&
+	    m->entry.attr.atime.tv_sec == set.atime.tv_sec &&
+	    m->entry.attr.mtime.tv_sec == set.mtime.tv_sec)
+		return NFS3_OK;
+	/* Killed before the verifier was in it. */
+	status = made_before(m, NFS3ERR_EXIST, S_IFREG);
+	return status == NFS3_OK ? set_verf(m, &set) : status;
 }
 
 /* UNCHECKED finds a file: only its size is set. */

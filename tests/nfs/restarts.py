@@ -137,7 +137,7 @@ def between_doing_and_answering():
             with s.client() as c:
                 proc, body = step(c)
                 message = c.pack(proc, body)
-                killer = kill_at_sync(s)
+                killer = kill_at(s, "fsync")
                 try:
                     c.send_record(message)
                     c.recv_record()
@@ -155,14 +155,39 @@ def between_doing_and_answering():
         finished(s, wanted)
 
 
-def kill_at_sync(s):
-    """A tracer that kills the server when it calls fsync(); it has begun when this returns."""
-    killer = subprocess.Popen(["strace", "-f", "-p", str(s.worker()), "-e", "trace=fsync",
-                               "-e", "inject=fsync:signal=SIGKILL"], stdin=subprocess.DEVNULL,
+def kill_at(s, name):
+    """A tracer that kills the server at system call NAME; it has begun when this returns."""
+    killer = subprocess.Popen(["strace", "-f", "-p", str(s.worker()), "-e", f"trace={name}",
+                               "-e", f"inject={name}:signal=SIGKILL"], stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     line = killer.stderr.readline()
     assert b"attached" in line, line
     return killer
+
+
+@case
+def before_the_verifier():
+    """an exclusive CREATE, killed when the file is there and its verifier is not"""
+    with server() as s:
+        with s.client() as c:
+            message = c.pack(8, parent(c, "excl") + u32(EXCLUSIVE) + VERF)
+            killer = kill_at(s, "utimensat")
+            c.send_record(message)
+            try:
+                c.recv_record()
+                raise AssertionError("it was answered")
+            except (Closed, ConnectionError):
+                pass
+            s.stop(signal.SIGKILL)
+            killer.wait(60)
+        assert os.path.exists(s.path("upper", "excl"))
+        s.start()
+        with s.client() as c:
+            c.send_record(message)
+            same(c.reply(c.recv_record()).u32(), OK)
+            # Whoever asks for it under another verifier finds that it is taken.
+            same(c.call(8, parent(c, "excl") + u32(EXCLUSIVE) + VERF[::-1]).u32(), EXIST)
+            same(c.call(8, parent(c, "excl") + u32(EXCLUSIVE) + VERF).u32(), OK)
 
 
 @case
