@@ -253,6 +253,25 @@ void queue_add(struct out_queue *q, struct chunk *chunk, bool first);
 bool queue_flush(struct out_queue *q, int fd, bool *ret_moved);
 void queue_clear(struct out_queue *q);
 
+/* ---- lone.c ---- */
+
+/* The client that is alone, if one is.  Any thread may call these. */
+struct lone {
+	bool possible;
+	atomic_uint_least64_t token; /* of the last request's connection */
+	atomic_uint count;	     /* of its requests in a row */
+	atomic_uint misses;	     /* looks in a row at which it had nothing */
+};
+
+void lone_init(struct lone *lone);
+/* A request came from that connection while no other was served. */
+void lone_note(struct lone *lone, uint64_t token);
+/* Several are served at once, or what is transferred is large. */
+void lone_end(struct lone *lone);
+/* Whether that connection's next request is worth a look, which is lone_await(): true, it is there. */
+bool lone_is(const struct lone *lone, uint64_t token);
+bool lone_await(struct lone *lone, int fd);
+
 /* ---- rpc.c ---- */
 
 struct peer {

@@ -5,7 +5,8 @@
  * All workers wait on one epoll instance.  A connection is armed for one event at a time
  * (EPOLLONESHOT): the worker that gets it reads one record, arms the connection again, so that
  * another worker can take the next one, and serves the record itself.  So a lone request changes
- * threads once, and a client that sends many has them served in parallel.  Answers that the socket
+ * threads once, and a client that sends many has them served in parallel.  A client that is alone is
+ * waited for by the worker that has just answered it (lone.c).  Answers that the socket
  * does not take are kept, up to a limit, and written when it does.
  *
  * What a client can hold is bounded: connections; for each of them requests under way, bytes of
@@ -36,6 +37,7 @@
 #include "base/log.h"
 #include "super/super.h"
 
+#define BULK 65536u			    /* bytes of a record or a file that take their time */
 #define READ_AHEAD 8192u		    /* bytes taken at once from a socket */
 #define IN_FLIGHT_MAX 32u		    /* requests of one connection */
 #define OUT_BYTES_MAX (4u * NFS_MAX_ANSWER) /* answers that one connection has not taken */
@@ -83,6 +85,8 @@ struct transport {
 	unsigned port;
 	atomic_bool stopping, accept_paused;
 	atomic_uint n_patient; /* workers that wait for a socket */
+	atomic_uint n_serving; /* workers that have a record */
+	struct lone lone;
 
 	struct mutex lock;
 	uint32_t *free_conns; /* numbers of slots */
@@ -415,9 +419,17 @@ static void serve(struct worker *w, struct conn *c, uint8_t *msg, size_t len)
 {
 	struct transport *t = w->t;
 	struct answer a = { .marked = w->out };
-	ssize_t n = rpc_serve(t->front, w->number, &c->peer, msg, len, w->out + 4, &a.file);
 	bool was_full;
+	ssize_t n;
 
+	if (atomic_fetch_add(&t->n_serving, 1) == 0 && len < BULK)
+		lone_note(&t->lone, token_of(t, c));
+	else
+		lone_end(&t->lone);
+	n = rpc_serve(t->front, w->number, &c->peer, msg, len, w->out + 4, &a.file);
+	atomic_fetch_sub(&t->n_serving, 1);
+	if (a.file.len >= BULK)
+		lone_end(&t->lone);
 	mutex_lock(&c->lock);
 	a.len = n > 0 ? (size_t)n : 0;
 	if (n < 0 || (n > 0 && !c->closed && !send_locked(t, c, &a)))
@@ -430,13 +442,58 @@ static void serve(struct worker *w, struct conn *c, uint8_t *msg, size_t len)
 	answer_done(&a);
 }
 
+/* Look for the next request of a lone client.  True: it is there, and the caller is its reader. */
+static bool linger(struct transport *t, struct conn *c)
+{
+	bool here;
+
+	if (!lone_is(&t->lone, token_of(t, c)))
+		return false;
+	mutex_lock(&c->lock);
+	if (c->closed || c->reading || c->in_flight > 0 || c->out.bytes > 0 || c->ahead_len > 0) {
+		mutex_unlock(&c->lock);
+		return false;
+	}
+	c->reading = true;
+	arm_locked(t, c); /* nobody else need be woken for it */
+	mutex_unlock(&c->lock);
+	here = lone_await(&t->lone, c->fd);
+	if (!here) {
+		mutex_lock(&c->lock);
+		c->reading = false;
+		arm_locked(t, c);
+		mutex_unlock(&c->lock);
+	}
+	return here;
+}
+
+/* Read one record and serve it.  The caller is the reader.  False: there is none yet, or no more. */
+static bool read_and_serve(struct worker *w, struct conn *c)
+{
+	struct transport *t = w->t;
+	enum record_state state = read_record(t, c);
+	uint8_t *msg = NULL;
+	size_t len = 0;
+
+	if (state == RECORD_COMPLETE) {
+		len = c->rec.len;
+		msg = TAKE_PTR(c->rec.buf);
+		record_reset(&c->rec);
+	}
+	mutex_lock(&c->lock);
+	read_done_locked(t, c, state);
+	mutex_unlock(&c->lock);
+	if (!msg)
+		return false;
+	serve(w, c, msg, len);
+	buf_put(t, msg);
+	return true;
+}
+
 static void handle_conn(struct worker *w, uint64_t token, uint32_t events)
 {
 	struct transport *t = w->t;
 	struct conn *c = &t->conns[(uint32_t)token];
-	enum record_state state;
-	uint8_t *msg = NULL;
-	size_t len = 0;
 
 	mutex_lock(&c->lock);
 	if (c->gen != (uint32_t)(token >> 32) || c->closed) {
@@ -464,20 +521,9 @@ static void handle_conn(struct worker *w, uint64_t token, uint32_t events)
 	c->reading = true;
 	mutex_unlock(&c->lock);
 
-	state = read_record(t, c);
-	if (state == RECORD_COMPLETE) {
-		len = c->rec.len;
-		msg = TAKE_PTR(c->rec.buf);
-		record_reset(&c->rec);
-	}
-	mutex_lock(&c->lock);
-	read_done_locked(t, c, state);
-	mutex_unlock(&c->lock);
-
-	if (msg) {
-		serve(w, c, msg, len);
-		buf_put(t, msg);
-	}
+	while (read_and_serve(w, c) && !atomic_load_explicit(&t->stopping, memory_order_relaxed) &&
+	       linger(t, c))
+		;
 	mutex_lock(&c->lock);
 	unref_locked(t, c);
 	mutex_unlock(&c->lock);
@@ -710,6 +756,7 @@ int transport_new(struct nfs_front *front, const struct transport_config *config
 	if (!t)
 		return -ENOMEM;
 	t->front = front;
+	lone_init(&t->lone);
 	t->listen_fd = t->epoll_fd = t->stop_fd = t->timer_fd = -1;
 	t->n_conns = config->max_connections;
 	t->idle_ms = config->idle_seconds * 1000;
