@@ -20,6 +20,8 @@ TEST_ARGS += --only '$(T)'
 endif
 # What a sanitized build runs: everything but the clients, which bring programs of their own.
 SANITIZED = --suites unit,fuzz,lib,cli,check,conform,takeover,differential,fault,crash,nfs --time-factor 4
+# Those in which several threads are at work at once.
+PARALLEL = --suites unit,lib,cli,conform,takeover,nfs --time-factor 4
 
 .PHONY: all help run test test-nfs test-missing check-asan check-tsan bench bench-nfs soak-takeover lint format coverage soak fuzz install clean
 
@@ -72,7 +74,7 @@ check-tsan:
 	@scripts/bootstrap.sh build test
 	@scripts/build.sh build-tsan -Db_sanitize=thread -Db_lto=false \
 		-Db_lundef=false -Dlock_ranks=true $(MESON_ARGS)
-	@tests/run --build build-tsan $(SANITIZED) $(TEST_ARGS)
+	@tests/run --build build-tsan $(PARALLEL) $(TEST_ARGS)
 
 soak-takeover: all
 	@scripts/bootstrap.sh build test
