@@ -60,7 +60,7 @@ worker()
 FILTERED=no
 grep -q '^#define LAMINA_SECCOMP$' "$BUILD/lamina-config.h" && FILTERED=yes
 check "the filter is built in, or a sanitizer is" sh -c "[ $FILTERED = yes ] ||
-	grep -q asan_\|tsan_ '$BUILD/lamina'"
+	grep -q -e asan_ -e tsan_ '$BUILD/lamina'"
 
 mkdir "$T/l" "$T/u" "$T/w" "$T/m"
 echo text >"$T/l/f"
