@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-from lib import sysc
+from lib import sysc, world
 from lib.layers import D, F, H, build
 from lib.runner import case
 
@@ -125,7 +125,7 @@ def over_its_own_layers(o):
 	o.root = -1
 	o.driver.unmount(base)
 	o.note("upper", sorted(os.listdir(base + "/upper")))
-	sysc.umount(base)
+	world.unmount_soon(base)
 
 
 @case(lower=[LOW, [F("x", "below")]], mount=False, tree=False, bytes=False)

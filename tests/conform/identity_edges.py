@@ -251,7 +251,7 @@ def ino_wide_lower(c):
 		need(len(set(b.values())) == len(b), "two objects share a number")
 		for again in range(2):
 			c.stop()
-			sysc.umount(top)
+			world.unmount_soon(top)
 			world.wait_servers(top)
 			start()
 			now = numbers()

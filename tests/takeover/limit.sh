@@ -4,6 +4,11 @@
 # shellcheck source=tests/cli/lib.sh
 . "$(dirname "$0")/../cli/lib.sh"
 
+cut_off()
+{
+	ls "$1" 2>&1 | grep -q "Transport endpoint"
+}
+
 layers limit
 run "$MOUNT" -o "$OPTS,restarts=3,log=$T/messages" "$D/m"
 check "mount" is "$RC" 0
@@ -21,7 +26,7 @@ done
 check "the supervisor ends" await no_servers "upperdir=$D/u"
 check "it says so" grep -q "4 times within a minute: giving up" "$T/messages"
 check "who waits gets an error" await not kill -0 "$user"
-check "the mount is cut off" grep -q "Transport endpoint" <(ls "$D/m" 2>&1)
+check "the mount is cut off" cut_off "$D/m"
 exec 5<&-
 run "$LAMINA" umount "$D/m"
 check "it can be unmounted" is "$RC" 0
@@ -35,7 +40,7 @@ run "$MOUNT" -o "$OPTS,supervisor=off" "$D/m"
 check "off: mount" is "$RC" 0
 check "off: one process" is "$(pgrep -c -f "upperdir=$D/u")" 1
 kill -KILL "$(servers "upperdir=$D/u")"
-check "off: cut off" await grep -q "Transport endpoint" <(ls "$D/m" 2>&1)
+check "off: cut off" await cut_off "$D/m"
 umount -l "$D/m"
 
 # The supervisor alone: the server goes on, and says what that means.
@@ -61,7 +66,7 @@ umount -l "$D/m"
 # Programs that cannot take over: the one that serves goes on.
 layers refuse
 run "$LAMINA" mount -o "$OPTS" "$D/m"
-sed 's/\x74\x73\x61\x6e\x69\x6d\x61\x6c/\x74\x73\x61\x6e\x69\x6d\x61\x6d/' "$LAMINA" >"$T/other"
+sed 's/\x74\x73\x61\x6e\x69\x6d\x61\x6c/\x74\x73\x61\x6e\x69\x6d\x61\x6d/g' "$LAMINA" >"$T/other"
 chmod +x "$T/other"
 run "$T/other" upgrade "$D/m"
 check "another layout: refused" is "$RC" 1

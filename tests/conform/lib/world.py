@@ -140,6 +140,19 @@ def wait_servers(mountpoint, seconds=10.0):
 	return True
 
 
+def unmount_soon(mnt, seconds=10.0):
+	"""Unmount; tries for a while when busy: what a process had open goes after its command line."""
+	end = time.monotonic() + seconds
+	while True:
+		try:
+			sysc.umount(mnt)
+			return
+		except OSError as e:
+			if sysc.ename(e) != "EBUSY" or time.monotonic() > end:
+				raise
+			time.sleep(0.01)
+
+
 def kill_servers(mountpoint):
 	# A supervisor that is met after its worker may have started another one.
 	for _ in range(3):
@@ -296,15 +309,7 @@ class Driver:
 			raise MountError("exit code 0, but nothing is mounted: " + said)
 
 	def unmount(self, mnt):
-		"""Unmount and wait until the server is gone; tries for a while when busy."""
-		end = time.monotonic() + 5
-		while True:
-			try:
-				sysc.umount(mnt)
-				break
-			except OSError as e:
-				if sysc.ename(e) != "EBUSY" or time.monotonic() > end:
-					raise
-				time.sleep(0.01)
+		"""Unmount and wait until the server is gone."""
+		unmount_soon(mnt)
 		if not self.is_kernel and not wait_servers(mnt):
 			raise MountError("the server did not end after the unmount")
