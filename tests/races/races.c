@@ -38,8 +38,10 @@ struct thread {
 	unsigned number;
 	uint64_t rng;
 	unsigned long done, failed;
+	char said[96]; /* the names that the operation has drawn */
 	int kept[KEPT];
 	ino_t kept_ino[KEPT];
+	char kept_name[KEPT][32];
 	pthread_t id;
 };
 
@@ -48,6 +50,19 @@ struct operation {
 	int (*run)(struct thread *t); /* -1 and errno, or at least 0 */
 };
 
+/* What was done last, for who reads of a mistake. */
+#define EVENTS 256u
+
+struct event {
+	double begin, end; /* ms */
+	unsigned thread;
+	const char *name;
+	char said[96];
+	int error;
+};
+
+static struct event events[EVENTS];
+static atomic_uint n_events;
 static int top;
 static atomic_bool stop;
 static atomic_uint mistakes;
@@ -58,6 +73,13 @@ static unsigned draw(struct thread *t, unsigned n)
 	t->rng ^= t->rng >> 7;
 	t->rng ^= t->rng << 17;
 	return (unsigned)(t->rng >> 33) % n;
+}
+
+static void said(struct thread *t, const char *name)
+{
+	size_t len = strlen(t->said);
+
+	snprintf(t->said + len, sizeof(t->said) - len, " %s", name);
 }
 
 static void a_dir(struct thread *t, char ret[16])
@@ -73,6 +95,7 @@ static const char *a_name(struct thread *t, char ret[32])
 
 	a_dir(t, dir);
 	snprintf(ret, 32, "%s/n%u", dir, draw(t, NAMES));
+	said(t, ret);
 	return ret;
 }
 
@@ -160,6 +183,8 @@ static int op_rename_dir(struct thread *t)
 
 	snprintf(from, sizeof(from), "d%u/s", draw(t, 3));
 	snprintf(to, sizeof(to), "d%u/s", draw(t, 3));
+	said(t, from);
+	said(t, to);
 	return (int)syscall(SYS_renameat2, top, from, top, to, RENAME_EXCHANGE);
 }
 
@@ -429,6 +454,13 @@ static int op_handle(struct thread *t)
 	return fd < 0 ? -1 : close(fd);
 }
 
+static void mistake(const char *what, const char *name, ino_t was, ino_t is)
+{
+	fprintf(stderr, "%s: %s: it was %lu and is %lu\n", name, what, (unsigned long)was,
+		(unsigned long)is);
+	atomic_fetch_add(&mistakes, 1);
+}
+
 /* A descriptor is of one file for good, whatever happens to its names. */
 static int op_keep(struct thread *t)
 {
@@ -438,20 +470,23 @@ static int op_keep(struct thread *t)
 
 	if (t->kept[i] >= 0) {
 		if (fstat(t->kept[i], &st) < 0)
-			return -1;
-		if (st.st_ino != t->kept_ino[i]) {
-			fprintf(stderr, "a descriptor's file was %lu and is %lu\n",
-				(unsigned long)t->kept_ino[i], (unsigned long)st.st_ino);
-			atomic_fetch_add(&mistakes, 1);
-		}
+			mistake(strerror(errno), t->kept_name[i], t->kept_ino[i], 0);
+		else if (st.st_ino != t->kept_ino[i])
+			mistake("the file of a descriptor", t->kept_name[i], t->kept_ino[i],
+				st.st_ino);
 		close(t->kept[i]);
 	}
 	t->kept[i] = openat(top, a_name(t, name), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
 	if (t->kept[i] < 0)
 		return -1;
-	if (fstat(t->kept[i], &st) < 0)
-		return -1;
-	t->kept_ino[i] = st.st_ino;
+	strcpy(t->kept_name[i], name);
+	if (fstat(t->kept[i], &st) == 0) {
+		t->kept_ino[i] = st.st_ino;
+		return 0;
+	}
+	mistake(strerror(errno), name, 0, 0);
+	close(t->kept[i]);
+	t->kept[i] = -1;
 	return 0;
 }
 
@@ -518,22 +553,54 @@ static bool expected(int error)
 	}
 }
 
+static double now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
+}
+
+static void note(struct thread *t, const char *name, double begin, int error)
+{
+	struct event *e = &events[atomic_fetch_add(&n_events, 1) % EVENTS];
+
+	*e = (struct event){
+		.begin = begin, .end = now_ms(), .thread = t->number, .name = name, .error = error
+	};
+	strcpy(e->said, t->said);
+}
+
+static void tell_events(void)
+{
+	for (unsigned i = 0, n = atomic_load(&n_events); i < EVENTS && i < n; i++) {
+		const struct event *e = &events[(n + i) % EVENTS];
+
+		fprintf(stderr, "%.3f-%.3f %u: %s%s: %s\n", e->begin, e->end, e->thread, e->name,
+			e->said, e->error ? strerror(e->error) : "done");
+	}
+}
+
 static void *work(void *arg)
 {
 	struct thread *t = arg;
 
 	while (!atomic_load(&stop)) {
 		const struct operation *op = &operations[draw(t, N_OPERATIONS)];
+		double begin = now_ms();
+		int error;
 
-		errno = 0;
+		t->said[0] = '\0';
 		t->done++;
-		if (op->run(t) >= 0)
-			continue;
-		t->failed++;
-		if (expected(errno))
-			continue;
-		fprintf(stderr, "%s: %s\n", op->name, strerror(errno));
-		atomic_fetch_add(&mistakes, 1);
+		error = op->run(t) < 0 ? errno : 0;
+		note(t, op->name, begin, error);
+		t->failed += error != 0;
+		if (error && !expected(error)) {
+			fprintf(stderr, "%s: %s\n", op->name, strerror(error));
+			atomic_fetch_add(&mistakes, 1);
+		}
+		if (atomic_load(&mistakes))
+			atomic_store(&stop, true); /* what led to it is still on record */
 	}
 	for (unsigned i = 0; i < KEPT; i++) {
 		if (t->kept[i] >= 0)
@@ -564,13 +631,16 @@ int main(int argc, char **argv)
 		if (pthread_create(&threads[i].id, NULL, work, &threads[i]))
 			errx(2, "no thread");
 	}
-	sleep((unsigned)atoi(argv[3]));
+	for (int i = 0; i < atoi(argv[3]) * 100 && !atomic_load(&stop); i++)
+		usleep(10000);
 	atomic_store(&stop, true);
 	for (unsigned i = 0; i < n; i++) {
 		pthread_join(threads[i].id, NULL);
 		done += threads[i].done;
 		failed += threads[i].failed;
 	}
+	if (atomic_load(&mistakes))
+		tell_events();
 	printf("%lu operations, %lu of them with an error that was to be expected\n", done, failed);
 	return atomic_load(&mistakes) || done == failed;
 }
