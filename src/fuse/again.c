@@ -93,7 +93,12 @@ int once_found(struct request *rq, const char *name, uint32_t type, struct lam_e
 struct orphans {
 	uint64_t *ids;
 	size_t n, room;
+	bool looked; /* the kernel was asked once */
 };
+
+/* Who made a file without a name has his answer, and the kernel makes the inode when he runs: until then it
+ * says that there is none, also on a machine that has much else to do. */
+#define ORPHANS_WAIT_MS 10000
 
 static void note_orphan(void *ctx, uint64_t id)
 {
@@ -133,33 +138,60 @@ bool again_kernel_has(struct fuse_front *front, uint64_t id)
 	return notify_ask_inode(front, id) != -ENOENT;
 }
 
-/* A file made by a request that is not answered yet: the kernel will hear of it. */
-static bool is_promised(const struct fuse_front *front, uint64_t id)
+/* The record of a request that made ID and whose worker may have ended before or after it was answered. */
+static struct state_intent *maker_of(const struct fuse_front *front, uint64_t id)
 {
-	const struct state_memory *mem = front->link->state->mem;
+	struct state_memory *mem = front->link->state->mem;
 
 	for (size_t i = 0; i < STATE_INTENTS; i++) {
-		const struct state_intent *in = &mem->intents[i];
+		struct state_intent *in = &mem->intents[i];
 
 		if (atomic_load(&in->unique) != 0 && atomic_load(&in->phase) == INTENT_DONE &&
 		    in->id == id)
-			return true;
+			return in;
 	}
-	return false;
+	return NULL;
 }
 
-void again_sweep(struct fuse_front *front)
+/* Whether the kernel knows ID, or hears of it from this worker: then a FORGET ends it one day.  The kernel is
+ * asked last, for an answer adds to HOLDS before it is given, and its record goes after it. */
+static bool is_known(struct fuse_front *front, uint64_t id)
+{
+	const struct state_intent *in = maker_of(front, id);
+
+	if (in && atomic_load(&in->generation) == atomic_load(&front->link->state->mem->generation))
+		return true;
+	return holds_has(front->holds, id) || again_kernel_has(front, id);
+}
+
+/* The request that made it was answered long ago, or its caller is gone. */
+static void end_orphan(struct fuse_front *front, uint64_t id)
 {
 	const struct lam_call call = { .cred = { 0 } };
+	struct state_intent *in = maker_of(front, id);
+	struct lam_entry entry;
 
-	for (size_t i = 0; front->orphans && i < front->orphans->n; i++) {
-		uint64_t id = front->orphans->ids[i];
-		struct lam_entry entry;
+	if (in) /* should it come all the same, it makes a new one */
+		intent_free(in);
+	if (lam_resolve(front->stack, &call, id, &entry) == 0)
+		front_gone(front, id);
+}
 
-		/* In this order: it is answered before its record goes. */
-		if (is_promised(front, id) || again_kernel_has(front, id))
+int again_sweep(struct fuse_front *front)
+{
+	struct orphans *o = front->orphans;
+	bool first = !o->looked;
+	size_t unknown = 0;
+
+	for (size_t i = 0; i < o->n; i++) {
+		if (is_known(front, o->ids[i]))
 			continue;
-		if (lam_resolve(front->stack, &call, id, &entry) == 0)
-			front_gone(front, id);
+		if (first)
+			o->ids[unknown++] = o->ids[i];
+		else
+			end_orphan(front, o->ids[i]);
 	}
+	o->n = unknown;
+	o->looked = true;
+	return o->n ? ORPHANS_WAIT_MS : -1;
 }

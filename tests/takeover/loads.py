@@ -85,7 +85,7 @@ class Mount:
 	def orphans(self):
 		return os.listdir(os.path.join(self.place.work, "lamina", "orphans"))
 
-	def await_no_orphans(self, seconds=10.0):
+	def await_no_orphans(self, seconds=40.0):
 		end = time.monotonic() + seconds
 		while self.orphans():
 			need(time.monotonic() < end, "orphans stay: %s" % self.orphans())
@@ -199,6 +199,23 @@ class Loads:
 		finally:
 			os.close(fd)
 			os.close(fd2)
+
+	def nameless(self):
+		"""A file without a name gets one, and goes on under it."""
+		path = self.new("n")
+		data = self.rng.randbytes(self.rng.choice((10, 5000, 70000)))
+		fd = os.open(self.dir, os.O_TMPFILE | os.O_RDWR, 0o640)
+		try:
+			need(os.write(fd, data) == len(data), "a short write")
+			sysc.linkat(fd, "", sysc.AT_FDCWD, path, sysc.AT_EMPTY_PATH)
+			need(os.fstat(fd).st_nlink == 1, "links of a named file")
+			with open(path, "rb") as f:
+				need(os.path.sameopenfile(fd, f.fileno()), "one file")
+				need(f.read() == data, "what a named file holds")
+			os.unlink(path)
+			need(os.pread(fd, len(data) + 1, 0) == data, "what it holds without the name")
+		finally:
+			os.close(fd)
 
 	def replaced(self):
 		"""A file that another one was renamed over, and a directory that was removed, while open."""
@@ -361,7 +378,7 @@ def run(argv, env=None):
 		r.stdout[-300:]))
 
 
-ALL_LOADS = ("names", "orphan", "replaced", "mapping", "writes", "locks", "stream", "tree", "build")
+ALL_LOADS = ("names", "orphan", "nameless", "replaced", "mapping", "writes", "locks", "stream", "tree", "build")
 
 
 class Runner:
