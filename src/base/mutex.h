@@ -19,6 +19,7 @@ enum mutex_rank {
 	RANK_RENAME,	/* one per stack: moving between directories */
 	RANK_DIR,	/* one per directory node */
 	RANK_NAMES,	/* the names of one file, wherever they are */
+	RANK_ORPHANS,	/* which orphans there are, and their nodes */
 	RANK_NODE,	/* one per node: attributes, copy-up publishing */
 	RANK_MAP,	/* what upper holds, by number */
 	RANK_WORK,	/* shared whiteout, temp names */

@@ -312,8 +312,9 @@ struct lam_stack {
 	struct numset records_fresh; /* inodes with a record made since the start; record_lock */
 	_Atomic bool records_used;   /* origins_fd may have entries */
 
-	struct mutex work_lock; /* RANK_WORK: the shared whiteout */
-	char whiteout_name[32]; /* in work_fd; "" until made */
+	struct mutex orphans_lock; /* RANK_ORPHANS: an orphan and its node come and go together */
+	struct mutex work_lock;	   /* RANK_WORK: the shared whiteout */
+	char whiteout_name[32];	   /* in work_fd; "" until made */
 	_Atomic uint64_t temp_counter;
 	bool whiteout_link; /* hard links of whiteouts work */
 

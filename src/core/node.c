@@ -336,29 +336,38 @@ static void forget_chain(struct lam_stack *s, uint64_t id, bool dead_too)
 	}
 }
 
-void lam_forget(struct lam_stack *s, uint64_t id)
+/* False: it is none. */
+static bool forget_orphan(struct lam_stack *s, uint64_t id)
 {
 	struct node *n = node_find(s, id);
+	bool orphan = n ? n->flags & NF_ORPHAN : s->left_orphans > 0;
 
-	if (!n) {
-		if (!stack_in_use(s, id))
-			work_left_orphan_drop(s, id);
-		return;
-	}
-	if (stack_in_use(s, id)) {
-		node_put(s, n);
-		return;
-	}
-	if (n->flags & NF_ORPHAN) {
+	node_put(s, n);
+	if (!orphan)
+		return false;
+	mutex_lock(&s->orphans_lock);
+	n = node_find(s, id);
+	orphan = n && n->flags & NF_ORPHAN;
+	if (orphan) {
 		/* Out of the table first: once the inode is gone its number may be used again, and the new
 		 * object must not find this node. */
 		node_retire(s, n);
 		(void)work_orphan_drop(s, n); /* what is left over goes at the next mount */
-		node_put(s, n);
-		return;
+	} else if (!n) {
+		work_left_orphan_drop(s, id);
+		orphan = true;
 	}
 	node_put(s, n);
-	forget_chain(s, id, true);
+	mutex_unlock(&s->orphans_lock);
+	return orphan;
+}
+
+void lam_forget(struct lam_stack *s, uint64_t id)
+{
+	if (stack_in_use(s, id))
+		return;
+	if (!forget_orphan(s, id))
+		forget_chain(s, id, true);
 }
 
 /* Whether a node that no thread refers to can be found again from its id by whoever still has that.

@@ -608,25 +608,23 @@ static int resolve_lower_file(struct lam_stack *s, uint64_t id, struct fsys *fs,
 	return 0;
 }
 
-static int resolve_orphan(struct lam_stack *s, uint64_t id, struct node **ret)
+/* With the lock: whoever ends it, and so lets its number be used again, finds the node that is made here. */
+static int resolve_orphan_locked(struct lam_stack *s, uint64_t id, const char *orphan,
+				 struct node **ret)
 {
-	char orphan[32];
 	struct statx st;
 	struct node *n;
 	bool is_new;
-	int r;
+	int r = sys_statx(s->orphan_fd, orphan, &st);
 
-	if (s->orphan_fd < 0)
-		return -ESTALE;
-	work_orphan_name(id, orphan);
-	r = sys_statx(s->orphan_fd, orphan, &st);
 	if (r < 0)
 		return r == -ENOENT ? -ESTALE : r;
 	n = node_obtain(s, id, st.stx_mode, &is_new);
 	if (!n)
 		return -ENOMEM;
 	mutex_lock(&n->lock);
-	if (!n->real_ino) {
+	/* Else it is another's, and perhaps not yet complete. */
+	if (is_new) {
 		n->layer = LAYER_UPPER;
 		n->flags |= NF_ORPHAN | NF_DEAD;
 		n->generation = fsys_generation(s, s->layers[LAYER_UPPER].fs, s->orphan_fd, orphan,
@@ -637,6 +635,25 @@ static int resolve_orphan(struct lam_stack *s, uint64_t id, struct node **ret)
 	mutex_unlock(&n->lock);
 	*ret = n;
 	return 0;
+}
+
+static int resolve_orphan(struct lam_stack *s, uint64_t id, struct node **ret)
+{
+	char orphan[32];
+	struct statx st;
+	int r;
+
+	if (s->orphan_fd < 0)
+		return -ESTALE;
+	work_orphan_name(id, orphan);
+	/* Most objects are none, and need no lock. */
+	r = sys_statx(s->orphan_fd, orphan, &st);
+	if (r < 0)
+		return r == -ENOENT ? -ESTALE : r;
+	mutex_lock(&s->orphans_lock);
+	r = resolve_orphan_locked(s, id, orphan, ret);
+	mutex_unlock(&s->orphans_lock);
+	return r;
 }
 
 static int resolve_lower(struct lam_stack *s, uint64_t id, struct fsys *fs, uint64_t ino,

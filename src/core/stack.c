@@ -494,6 +494,7 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 		s->origins_fd = s->special_fd = s->lock_fd = -1;
 	mutex_init(&s->fs_lock, RANK_LEAF);
 	mutex_init(&s->work_lock, RANK_WORK);
+	mutex_init(&s->orphans_lock, RANK_ORPHANS);
 	mutex_init(&s->rename_lock, RANK_RENAME);
 	for (unsigned i = 0; i < NAME_STRIPES; i++)
 		mutex_init(&s->name_locks[i], RANK_NAMES);

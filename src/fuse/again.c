@@ -89,10 +89,20 @@ int once_found(struct request *rq, const char *name, uint32_t type, struct lam_e
 
 /* ---- Going on ---- */
 
-/* Orphans that were there when this worker began. */
+/* Who made a file without a name has his answer, and the kernel makes the inode when he runs: until then it
+ * says that there is none, also on a machine that has much else to do.  So it is asked twice. */
+#define SWEEP_MS 10000
+
+struct orphan {
+	uint64_t id;
+	uint32_t generation;
+};
+
+/* Orphans that the kernel may know of. */
 struct orphans {
-	uint64_t *ids;
+	struct orphan *found;
 	size_t n, room;
+	bool in_doubt; /* what FOUND has was unknown when it was last asked for */
 };
 
 static void note_orphan(void *ctx, uint64_t id)
@@ -101,14 +111,14 @@ static void note_orphan(void *ctx, uint64_t id)
 
 	if (o->n == o->room) {
 		size_t room = o->room ? o->room * 2 : 64;
-		uint64_t *ids = reallocarray(o->ids, room, sizeof(*ids));
+		struct orphan *found = reallocarray(o->found, room, sizeof(*found));
 
-		if (!ids)
-			return; /* it stays until the mount ends */
-		o->ids = ids;
+		if (!found)
+			return; /* it stays until the next time */
+		o->found = found;
 		o->room = room;
 	}
-	o->ids[o->n++] = id;
+	o->found[o->n++] = (struct orphan){ .id = id };
 }
 
 int again_begin(struct fuse_front *front)
@@ -116,15 +126,14 @@ int again_begin(struct fuse_front *front)
 	front->orphans = calloc(1, sizeof(*front->orphans));
 	if (!front->orphans)
 		return -ENOMEM;
-	/* Those of now: what becomes one later has its FORGET still to come. */
-	(void)lam_orphans(front->stack, note_orphan, front->orphans);
+	atomic_store(&front->doubts, true); /* there may be orphans from before */
 	return notify_resend(front);
 }
 
 void again_free(struct fuse_front *front)
 {
 	if (front->orphans)
-		free(front->orphans->ids);
+		free(front->orphans->found);
 	free(front->orphans);
 }
 
@@ -133,33 +142,84 @@ bool again_kernel_has(struct fuse_front *front, uint64_t id)
 	return notify_ask_inode(front, id) != -ENOENT;
 }
 
-/* A file made by a request that is not answered yet: the kernel will hear of it. */
-static bool is_promised(const struct fuse_front *front, uint64_t id)
+/* The record of a request that made ID and whose worker may have ended before or after it was answered. */
+static struct state_intent *maker_of(const struct fuse_front *front, uint64_t id)
 {
-	const struct state_memory *mem = front->link->state->mem;
+	struct state_memory *mem = front->link->state->mem;
 
 	for (size_t i = 0; i < STATE_INTENTS; i++) {
-		const struct state_intent *in = &mem->intents[i];
+		struct state_intent *in = &mem->intents[i];
 
 		if (atomic_load(&in->unique) != 0 && atomic_load(&in->phase) == INTENT_DONE &&
 		    in->id == id)
-			return true;
+			return in;
 	}
-	return false;
+	return NULL;
 }
 
-void again_sweep(struct fuse_front *front)
+/* Whether the kernel knows ID, or hears of it from this worker: then a FORGET ends it one day.  The kernel is
+ * asked last, for an answer adds to HOLDS before it is given, and its record goes after it. */
+static bool is_known(struct fuse_front *front, uint64_t id)
+{
+	const struct state_intent *in = maker_of(front, id);
+
+	if (in && atomic_load(&in->generation) == atomic_load(&front->link->state->mem->generation))
+		return true;
+	return holds_has(front->holds, id) || again_kernel_has(front, id);
+}
+
+static bool find_orphan(struct fuse_front *front, uint64_t id, uint32_t *ret_generation)
 {
 	const struct lam_call call = { .cred = { 0 } };
+	struct lam_entry entry;
 
-	for (size_t i = 0; front->orphans && i < front->orphans->n; i++) {
-		uint64_t id = front->orphans->ids[i];
-		struct lam_entry entry;
+	if (lam_resolve(front->stack, &call, id, &entry) < 0)
+		return false;
+	*ret_generation = entry.generation;
+	return true;
+}
 
-		/* In this order: it is answered before its record goes. */
-		if (is_promised(front, id) || again_kernel_has(front, id))
-			continue;
-		if (lam_resolve(front->stack, &call, id, &entry) == 0)
-			front_gone(front, id);
+/* Unknown for a while: the request that made it was answered long ago, or its caller is gone. */
+static void end_orphan(struct fuse_front *front, const struct orphan *orphan)
+{
+	struct state_intent *in = maker_of(front, orphan->id);
+	uint32_t generation;
+
+	if (in) /* should it come all the same, it makes a new one */
+		intent_free(in);
+	/* The number may have got a new object meanwhile. */
+	if (find_orphan(front, orphan->id, &generation) && generation == orphan->generation)
+		front_gone(front, orphan->id);
+}
+
+static void look_for_orphans(struct fuse_front *front)
+{
+	struct orphans *o = front->orphans;
+	size_t unknown = 0;
+
+	o->n = 0;
+	(void)lam_orphans(front->stack, note_orphan, o); /* else the next time */
+	for (size_t i = 0; i < o->n; i++) {
+		struct orphan orphan = o->found[i];
+
+		if (!is_known(front, orphan.id) &&
+		    find_orphan(front, orphan.id, &orphan.generation))
+			o->found[unknown++] = orphan;
 	}
+	o->n = unknown;
+	o->in_doubt = unknown > 0;
+}
+
+int again_sweep(struct fuse_front *front)
+{
+	struct orphans *o = front->orphans;
+
+	for (size_t i = 0; o->in_doubt && i < o->n; i++) {
+		if (!is_known(front, o->found[i].id))
+			end_orphan(front, &o->found[i]);
+	}
+	o->in_doubt = false;
+	if (atomic_exchange(&front->doubts, false))
+		look_for_orphans(front);
+	return SWEEP_MS;
 }

@@ -47,8 +47,9 @@ int once_found(struct request *rq, const char *name, uint32_t type, struct lam_e
 
 /* Before it serves: ask the kernel for what was not answered. */
 int again_begin(struct fuse_front *front);
-/* While it serves: end the orphans that nobody refers to any more. */
-void again_sweep(struct fuse_front *front);
+/* While it serves: end the orphans that nobody refers to any more.  Milliseconds until it is to be called
+ * again. */
+int again_sweep(struct fuse_front *front);
 void again_free(struct fuse_front *front);
 /* Whether the kernel has an inode of ID; asked of the kernel itself. */
 bool again_kernel_has(struct fuse_front *front, uint64_t id);

@@ -351,9 +351,13 @@ void front_ended(struct fuse_front *front, int r)
 static void wait_stop(struct fuse_front *front)
 {
 	struct pollfd p = { .fd = front->stop_fd, .events = POLLIN };
+	int wait_ms = front->successor ? again_sweep(front) : -1, n;
 
-	while (poll(&p, 1, -1) <= 0)
-		; /* a signal: its handler may have asked to stop */
+	/* A signal: its handler may have asked to stop. */
+	while ((n = poll(&p, 1, wait_ms)) <= 0) {
+		if (n == 0)
+			wait_ms = again_sweep(front);
+	}
 }
 
 /*
@@ -409,8 +413,6 @@ int fuse_front_serve(struct fuse_front *front)
 	if (r < 0) {
 		log_error("cannot start the serving threads: %s", log_errno(r));
 	} else {
-		if (front->successor)
-			again_sweep(front);
 		wait_stop(front);
 		if (!atomic_load(&front->retiring))
 			detach(front);

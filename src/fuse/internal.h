@@ -60,7 +60,8 @@ struct fuse_front {
 	struct lam_stack *stack;       /* borrowed */
 	const struct super_link *link; /* to the supervisor; NULL: there is none */
 	bool successor; /* another worker served before: the kernel refers to more than we know of */
-	struct orphans *orphans; /* left by that one */
+	struct orphans *orphans; /* that may be nobody's any more; NULL: it is the first */
+	atomic_bool doubts;	 /* something was kept that the kernel may not know */
 	struct names *names;	 /* NULL: there is no supervisor */
 	struct holds *holds;
 	int fd;		      /* /dev/fuse */

@@ -50,9 +50,13 @@ bool front_in_use(void *ctx, uint64_t id)
 
 	if (id == going)
 		return false;
-	/* Who came after another worker knows only what it has counted itself; whoever takes a name away
-	 * has just looked it up. */
-	return id == LAM_ROOT_ID || front->successor || holds_has(front->holds, id);
+	if (id == LAM_ROOT_ID || holds_has(front->holds, id))
+		return true;
+	/* Who came after another worker knows only what it has counted itself.  The kernel cannot be asked
+	 * here, as locks are held: again_sweep() does it. */
+	if (front->successor)
+		atomic_store_explicit(&front->doubts, true, memory_order_relaxed);
+	return front->successor;
 }
 
 void front_gone(struct fuse_front *front, uint64_t id)

@@ -45,10 +45,17 @@ static nfsstat3 check_free(struct making *m, nfsstat3 status)
 	return status;
 }
 
-/* To be called before an object is made. */
-static void note(const struct making *m)
+/* To be called before an object is made: what is noted says that the name was free.  NFS3ERR_EXIST: it is not. */
+static nfsstat3 note(const struct making *m)
 {
-	drc_note(m->call->front->drc, m->call->entry, DRC_NEW_OBJECT);
+	struct nfs_call *call = m->call;
+	struct lam_entry entry;
+
+	if (!call->again &&
+	    lam_lookup(call->front->stack, &call->lam, m->dir.obj.id, m->name, &entry) == 0)
+		return NFS3ERR_EXIST;
+	drc_note(call->front->drc, call->entry, DRC_NEW_OBJECT);
+	return NFS3_OK;
 }
 
 /* An object of this name is there, but an earlier run of the server, which was killed, has begun this very
@@ -150,11 +157,14 @@ static nfsstat3 create_exclusive(struct making *m, const char verf[CREATEVERFSIZ
 	nfsstat3 status;
 
 	verf_times(verf, &set.atime, &set.mtime);
-	note(m);
-	status = nfs_status(lam_mknod(call->front->stack, &call->lam, m->dir.obj.id, m->name,
-				      first_mode(m, NULL, S_IFREG), 0, 0, &m->entry));
-	if (status == NFS3_OK)
-		return set_verf(m, &set);
+	status = note(m);
+	if (status == NFS3_OK) {
+		status = nfs_status(lam_mknod(call->front->stack, &call->lam, m->dir.obj.id,
+					      m->name, first_mode(m, NULL, S_IFREG), 0, 0,
+					      &m->entry));
+		if (status == NFS3_OK)
+			return set_verf(m, &set);
+	}
 	if (status != NFS3ERR_EXIST)
 		return status;
 	status = nfs_status(
@@ -201,9 +211,11 @@ static nfsstat3 create_plain(struct making *m, const sattr3 *attr, bool guarded)
 	struct nfs_call *call = m->call;
 	nfsstat3 status;
 
-	note(m);
-	status = nfs_status(lam_mknod(call->front->stack, &call->lam, m->dir.obj.id, m->name,
-				      first_mode(m, attr, S_IFREG), 0, 0, &m->entry));
+	status = note(m);
+	if (status == NFS3_OK)
+		status = nfs_status(lam_mknod(call->front->stack, &call->lam, m->dir.obj.id,
+					      m->name, first_mode(m, attr, S_IFREG), 0, 0,
+					      &m->entry));
 	if (guarded)
 		status = made_before(m, status, S_IFREG);
 	if (status == NFS3_OK)
@@ -246,8 +258,9 @@ void proc_mkdir(struct nfs_call *call, void *args, void *res)
 	struct making m = { 0 };
 	nfsstat3 status = begin(call, &in->where, &m);
 
+	if (status == NFS3_OK)
+		status = note(&m);
 	if (status == NFS3_OK) {
-		note(&m);
 		status = nfs_status(lam_mkdir(call->front->stack, &call->lam, m.dir.obj.id, m.name,
 					      first_mode(&m, &in->attr, S_IFDIR), &m.entry));
 		status = made_before(&m, status, S_IFDIR);
@@ -269,10 +282,11 @@ void proc_symlink(struct nfs_call *call, void *args, void *res)
 	if (status == NFS3_OK &&
 	    (target->path3_len == 0 || memchr(target->path3_val, '\0', target->path3_len)))
 		status = NFS3ERR_INVAL;
+	if (status == NFS3_OK)
+		status = note(&m);
 	if (status == NFS3_OK) {
 		memcpy(call->path_room, target->path3_val, target->path3_len);
 		call->path_room[target->path3_len] = '\0';
-		note(&m);
 		status = nfs_status(lam_symlink(call->front->stack, &call->lam, m.dir.obj.id,
 						m.name, call->path_room, &m.entry));
 		status = made_before(&m, status, S_IFLNK);
@@ -301,8 +315,9 @@ void proc_mknod(struct nfs_call *call, void *args, void *res)
 	} else if (in->what.type != NF3SOCK && in->what.type != NF3FIFO && status == NFS3_OK) {
 		status = NFS3ERR_BADTYPE;
 	}
+	if (status == NFS3_OK)
+		status = note(&m);
 	if (status == NFS3_OK) {
-		note(&m);
 		status = nfs_status(lam_mknod(call->front->stack, &call->lam, m.dir.obj.id, m.name,
 					      first_mode(&m, attr, type), spec.major_number,
 					      spec.minor_number, &m.entry));

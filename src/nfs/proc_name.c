@@ -220,6 +220,9 @@ static nfsstat3 link_to(struct nfs_call *call, const struct object *obj, const s
 	struct lam_entry entry;
 	nfsstat3 status;
 
+	/* What is noted says that the name was free. */
+	if (!call->again && lam_lookup(call->front->stack, &call->lam, dir->id, name, &entry) == 0)
+		return NFS3ERR_EXIST;
 	if (!change_begin(call, obj->id))
 		return NFS3ERR_JUKEBOX;
 	drc_note(call->front->drc, call->entry, obj->id);

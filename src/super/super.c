@@ -31,6 +31,7 @@
 #include "channel.h"
 #include "fdstore.h"
 #include "internal.h"
+#include "oom.h"
 
 #define DEATHS_WINDOW_MS 60000u
 #define DEATHS_MAX 1024u
@@ -50,7 +51,7 @@ struct super {
 	struct state *state;
 	struct worker now;  /* serves, or is about to */
 	struct worker next; /* of an upgrade */
-	int signals, control, client, program, notify;
+	int signals, control, client, program, notify, proc;
 	sigset_t old_mask;
 	bool started; /* a worker has served */
 	bool ending;  /* asked to unmount */
@@ -100,9 +101,10 @@ static void drop(int *fd)
 /* In the child: nothing of the supervisor's but what the memory names. */
 static void shed(struct super *s, int channel)
 {
-	int *fds[] = { &s->signals, &s->control,     &s->client,      &s->program,
-		       &s->notify,  &s->now.channel, &s->next.channel };
+	int *fds[] = { &s->signals, &s->control,     &s->client,       &s->program,
+		       &s->notify,  &s->now.channel, &s->next.channel, &s->proc };
 
+	oom_prefer(s->proc);
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
 		if (*fds[i] != channel)
 			drop(fds[i]);
@@ -661,6 +663,7 @@ int super_run(const struct super_config *config, struct super_link *link)
 		.client = -1,
 		.program = -1,
 		.notify = fdstore_open(),
+		.proc = oom_open(),
 	};
 	int r = block_signals(&s);
 

@@ -155,10 +155,10 @@ def between_doing_and_answering():
         finished(s, wanted)
 
 
-def kill_at(s, name):
-    """A tracer that kills the server at system call NAME; it has begun when this returns."""
+def kill_at(s, name, when=1):
+    """A tracer that kills the server at its WHENth system call NAME; it has begun when this returns."""
     killer = subprocess.Popen(["strace", "-f", "-p", str(s.worker()), "-e", f"trace={name}",
-                               "-e", f"inject={name}:signal=SIGKILL"], stdin=subprocess.DEVNULL,
+                               "-e", f"inject={name}:signal=SIGKILL:when={when}"], stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     line = killer.stderr.readline()
     assert b"attached" in line, line
@@ -188,6 +188,45 @@ def before_the_verifier():
             # Whoever asks for it under another verifier finds that it is taken.
             same(c.call(8, parent(c, "excl") + u32(EXCLUSIVE) + VERF[::-1]).u32(), EXIST)
             same(c.call(8, parent(c, "excl") + u32(EXCLUSIVE) + VERF).u32(), OK)
+
+
+# A name that is taken: one of each kind, so that what is there looks like what was to be made.
+TAKEN = [
+    lambda c: (8, parent(c, "empty") + u32(GUARDED) + sattr(mode=0o600)),
+    lambda c: (8, parent(c, "empty") + u32(EXCLUSIVE) + VERF),
+    lambda c: (9, parent(c, "dir") + sattr(mode=0o755)),
+    lambda c: (10, parent(c, "sym") + sattr() + opaque("target")),
+    lambda c: (11, parent(c, "fifo") + u32(FIFO) + sattr(mode=0o600)),
+    lambda c: (15, fh(c, "two-a") + parent(c, "two-b")),
+]
+
+
+@case
+def refused_and_killed():
+    """what failed because the name is taken fails when it is asked for again, wherever the kill came"""
+    for when in (1, 2):
+        with server() as s:
+            with s.client() as c:
+                root = c.root()
+                for made in (c.create(root, "empty"), c.mkdir(root, "dir"),
+                             c.symlink(root, "sym", "target"), c.mknod(root, "fifo", FIFO)):
+                    same(made.status, OK)
+            for step in TAKEN:
+                with s.client() as c:
+                    proc, body = step(c)
+                    message = c.pack(proc, body)
+                    killer = kill_at(s, "pwrite64", when)
+                    c.send_record(message)
+                    try:
+                        same((proc, c.reply(c.recv_record()).u32()), (proc, EXIST))
+                        s.kill()
+                    except (Closed, ConnectionError):
+                        s.stop(signal.SIGKILL)
+                    killer.wait(60)
+                s.start()
+                with s.client() as c:
+                    c.send_record(message)
+                    same((proc, c.reply(c.recv_record()).u32()), (proc, EXIST))
 
 
 @case

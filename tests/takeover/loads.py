@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,9 +18,10 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-sys.path.insert(0, os.path.join(TOP, "tests", "conform"))
+sys.path[:0] = [os.path.join(TOP, "tests", "conform"), os.path.join(TOP, "tests", "nfs")]
 
 from lib import layers, model, sysc, world	# noqa: E402,F401
+import patient	# noqa: E402
 
 BUILD = os.environ.get("LAMINA_BUILD", os.path.join(TOP, "build"))
 LAMINA = os.environ.get("LAMINA", os.path.join(BUILD, "lamina"))
@@ -59,11 +61,28 @@ class Mount:
 		self.place, self.options, self.mnt = place, list(options), place.mnt
 		self.driver = world.Driver(program)
 		self.supervisor = 0
+		self.nfs_port = 0
 
-	def up(self, lowers=("l1", "l2")):
-		names = ["lowerdir=" + ":".join(lowers), "upperdir=u", "workdir=w"]
-		self.driver.mount(self.place, names, self.options, self.mnt)
+	def up(self, lowers=("l1", "l2"), nfs=False):
+		self.layers = ["lowerdir=" + ":".join(lowers), "upperdir=u", "workdir=w"]
+		if nfs:
+			self._up_with_nfs()
+		else:
+			self.driver.mount(self.place, self.layers, self.options, self.mnt)
 		self.supervisor = min(world.servers_of(self.mnt))
+
+	def _up_with_nfs(self):
+		"""The same tree is served by NFS too."""
+		with socket.create_server(("127.0.0.1", 0)) as s:
+			self.nfs_port = s.getsockname()[1]
+		run([LAMINA, "mount", "--nfs", "127.0.0.1:%d" % self.nfs_port, "--nfs-allow",
+			"127.0.0.0/8,no_root_squash", "-o", ",".join(self.layers + self.options),
+			self.mnt], cwd=self.place.dir)
+
+	def check(self):
+		"""Nothing is to be said of the layers."""
+		kinds, said = world.check_layers(LAMINA, self.place, self.layers, self.options)
+		need(not kinds, "lamina check: " + said)
 
 	def down(self):
 		self.driver.unmount(self.mnt)
@@ -85,7 +104,7 @@ class Mount:
 	def orphans(self):
 		return os.listdir(os.path.join(self.place.work, "lamina", "orphans"))
 
-	def await_no_orphans(self, seconds=10.0):
+	def await_no_orphans(self, seconds=40.0):
 		end = time.monotonic() + seconds
 		while self.orphans():
 			need(time.monotonic() < end, "orphans stay: %s" % self.orphans())
@@ -142,8 +161,8 @@ class Probe(threading.Thread):
 class Loads:
 	"""One round each of everything that must not notice; DIR is theirs alone."""
 
-	def __init__(self, path, seed):
-		self.dir = path
+	def __init__(self, path, seed, mount):
+		self.dir, self.mount = path, mount
 		self.rng = random.Random(seed)
 		self.n = 0
 		os.makedirs(path, exist_ok=True)
@@ -200,6 +219,23 @@ class Loads:
 			os.close(fd)
 			os.close(fd2)
 
+	def nameless(self):
+		"""A file without a name gets one, and goes on under it."""
+		path = self.new("n")
+		data = self.rng.randbytes(self.rng.choice((10, 5000, 70000)))
+		fd = os.open(self.dir, os.O_TMPFILE | os.O_RDWR, 0o640)
+		try:
+			need(os.write(fd, data) == len(data), "a short write")
+			sysc.linkat(fd, "", sysc.AT_FDCWD, path, sysc.AT_EMPTY_PATH)
+			need(os.fstat(fd).st_nlink == 1, "links of a named file")
+			with open(path, "rb") as f:
+				need(os.path.sameopenfile(fd, f.fileno()), "one file")
+				need(f.read() == data, "what a named file holds")
+			os.unlink(path)
+			need(os.pread(fd, len(data) + 1, 0) == data, "what it holds without the name")
+		finally:
+			os.close(fd)
+
 	def replaced(self):
 		"""A file that another one was renamed over, and a directory that was removed, while open."""
 		a, b, d = self.new("r"), self.new("r"), self.new("d")
@@ -221,6 +257,40 @@ class Loads:
 		finally:
 			os.close(fd)
 			os.close(dirfd)
+
+	def handles(self):
+		"""What the kernel's NFS server does: files are found by handles, whatever their names."""
+		path = self.new("h")
+		data = bytearray(self.rng.randbytes(9000))
+		with open(path, "wb") as f:
+			f.write(data)
+		handle = sysc.name_to_handle(sysc.AT_FDCWD, path)
+		top = os.open(self.dir, os.O_RDONLY | os.O_DIRECTORY)
+		try:
+			parent = sysc.name_to_handle(top, ".")
+			for i in range(8):
+				fd = sysc.open_by_handle(top, handle, os.O_RDWR)
+				need(os.pread(fd, 10000, 0) == data, "what a handle leads to")
+				os.pwrite(fd, bytes([i]), i)
+				data[i] = i
+				os.close(fd)
+				other = self.new("h")
+				os.rename(path, other)
+				path = other
+				fd = sysc.open_by_handle(top, parent, os.O_RDONLY | os.O_DIRECTORY)
+				need(os.path.basename(path) in os.listdir(fd), "a name by a handle")
+				os.close(fd)
+				time.sleep(self.rng.random() * 0.01)
+			need(sysc.name_to_handle(sysc.AT_FDCWD, path) == handle, "one handle")
+		finally:
+			os.close(top)
+		os.unlink(path)
+
+	def nfs(self):
+		"""A client of the built-in server, in a connection of its own."""
+		self.n += 1
+		with patient.Patient(self.mount.nfs_port) as c:
+			patient.one_round(c, c.walk(os.path.relpath(self.dir, self.mount.mnt)), self.n)
 
 	def mapping(self):
 		"""Shared mappings, read and written, and written back."""
@@ -354,23 +424,25 @@ class Loads:
 		shutil.rmtree(path)
 
 
-def run(argv, env=None):
-	r = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+def run(argv, env=None, cwd=None):
+	r = subprocess.run(argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
 		stderr=subprocess.STDOUT, text=True, errors="replace")
 	need(r.returncode == 0, "%s: status %d: %s" % (" ".join(argv[:3]), r.returncode,
 		r.stdout[-300:]))
 
 
-ALL_LOADS = ("names", "orphan", "replaced", "mapping", "writes", "locks", "stream", "tree", "build")
+ALL_LOADS = ("names", "orphan", "nameless", "replaced", "handles", "nfs", "mapping", "writes", "locks",
+	"stream", "tree", "build")
 
 
 class Runner:
 	"""Loads in threads until told to end; the problems they found."""
 
-	def __init__(self, top, seed, which=ALL_LOADS):
+	def __init__(self, mount, seed, which=ALL_LOADS):
 		self.stop, self.problems, self.rounds = threading.Event(), [], {}
 		self.threads = [threading.Thread(target=self._run, daemon=True, args=(
-			Loads("%s/%s" % (top, w), "%s.%s" % (seed, w)), w)) for w in which]
+			Loads("%s/load/%s" % (mount.mnt, w), "%s.%s" % (seed, w), mount), w))
+			for w in which if w != "nfs" or mount.nfs_port]
 
 	def _run(self, loads, which):
 		while not self.stop.is_set() and not self.problems:
