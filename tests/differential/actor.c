@@ -398,10 +398,6 @@ static bool do_step(struct run *run, const struct op *op)
 	struct shared *sh = run->sh;
 	unsigned kernel = sh->kernel[0] ? 0 : 1;
 
-	/* what was written to a mapping must be in the file before Lamina refuses it */
-	if (op->code == OP_SETFLAGS && op->a & 0x30)
-		for (int i = 0; i < 2; i++)
-			(void)syncfs(run->side[i].root);
 	if (run->guarded != sh->guarded) {
 		for (int i = 0; i < MAPS; i++)
 			unmap_slot(run, i);
