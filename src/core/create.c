@@ -429,6 +429,9 @@ int lam_tmpfile(struct lam_stack *s, const struct lam_call *call, uint64_t paren
 	r = attr_check_change(s, d.n, true);
 	if (r == 0)
 		r = copyup(s, call, d.n);
+	/* A directory that was removed without a copy has none. */
+	if (r == 0 && !d.n->dir->upper)
+		r = -ENOENT;
 	if (r == 0)
 		r = rdir_open(s, d.n->dir->upper, &c.dir);
 	if (r < 0)

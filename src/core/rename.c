@@ -543,8 +543,8 @@ static int with_locks(struct renaming *m)
 	return r;
 }
 
-/* Whether a directory may take the target's name, for all that is known before the locks. */
-static int target_is_empty(struct renaming *m)
+/* Whether the object may take the target's name, for all that is known before the locks. */
+static int target_may_go(struct renaming *m, bool dir)
 {
 	struct lam_stack *s = m->s;
 	struct node *t = NULL;
@@ -556,7 +556,8 @@ static int target_is_empty(struct renaming *m)
 	mutex_unlock(&m->b.d->dir->lock);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	if (t->dir) {
+	r = attr_check_change(s, t, false);
+	if (r == 0 && dir && t->dir) {
 		mutex_lock(&t->dir->lock);
 		r = dirlist_check_empty(s, t, &whiteouts);
 		mutex_unlock(&t->dir->lock);
@@ -586,14 +587,18 @@ static int copy_side(struct renaming *m, struct side *side, bool check_only)
 		r = -EXDEV;
 	else if (check_only)
 		;
-	else if (n->dir && !node_is_upper(n) && !(m->flags & LAM_RENAME_EXCHANGE))
-		r = target_is_empty(m); /* nothing is copied for what will be refused */
+	else if (!node_is_upper(n) && !(m->flags & LAM_RENAME_EXCHANGE))
+		r = target_may_go(m,
+				  n->dir != NULL); /* nothing is copied for what will be refused */
 	if (r < 0 || check_only)
 		;
 	else if (n->flags & NF_METACOPY && !s->redirect_on)
 		r = copyup_data(s, m->call, n, UINT64_MAX);
 	else
 		r = copyup(s, m->call, n);
+	/* An object that was in upper already may be there by another of its names, in another directory. */
+	if (r == 0 && !check_only)
+		r = copyup(s, m->call, side->d);
 	node_put(s, n);
 	return r;
 }

@@ -60,6 +60,7 @@ struct dev_late {
 	struct request rq;
 	struct channel *channel; /* a reference */
 	uint64_t arg[16];	 /* a copy of the fixed argument */
+	char data[64];		 /* and of what follows it: the argument of an ioctl */
 	char body[4096] __attribute__((aligned(8)));
 };
 
@@ -241,8 +242,11 @@ static void run_late(struct late_job *job, struct slot *slot)
 /* Leave a request to a late thread; false if that cannot be. */
 static bool postpone(struct dev_thread *t, const struct request *rq)
 {
-	struct dev_late *l = malloc(sizeof(*l));
+	struct dev_late *l;
 
+	if (rq->data_len > sizeof(l->data))
+		return false;
+	l = malloc(sizeof(*l));
 	if (!l)
 		return false;
 	l->job.run = run_late;
@@ -251,8 +255,9 @@ static bool postpone(struct dev_thread *t, const struct request *rq)
 	atomic_fetch_add_explicit(&t->channel->refs, 1, memory_order_relaxed);
 	memcpy(l->arg, rq->arg, sizeof(l->arg));
 	l->rq.arg = l->arg;
-	l->rq.data = NULL;
-	l->rq.data_len = 0;
+	if (rq->data_len > 0)
+		memcpy(l->data, rq->data, rq->data_len);
+	l->rq.data = l->data;
 	l->rq.out = l->body + sizeof(struct fuse_out_header);
 	l->rq.out_size = sizeof(l->body) - sizeof(struct fuse_out_header);
 	if (late_pool_add(t->front->seekers, &l->job))

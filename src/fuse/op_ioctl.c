@@ -51,10 +51,26 @@ static int get_flags(struct request *rq)
 	return r < 0 ? r : answer(rq, &attr.flags, sizeof(attr.flags));
 }
 
+/* Whether a file may not be written any more afterwards. */
+static bool guards(const struct lam_fileattr *attr)
+{
+	return attr->flags_valid ? attr->flags & (FS_APPEND_FL | FS_IMMUTABLE_FL)
+				 : attr->xflags & (unsigned)(FS_XFLAG_APPEND | FS_XFLAG_IMMUTABLE);
+}
+
+/*
+ * Pages that are dirty through a mapping have been written as far as their writer can tell, and would be
+ * refused once the file is guarded.  So they are written back first, as by ext4 and xfs, which means to
+ * wait for WRITEs: never in a thread that has to serve them.
+ */
 static int set_attr(struct request *rq, const struct lam_fileattr *attr)
 {
 	int r;
 
+	if (guards(attr) && rq->late == LATE_MAY)
+		return REQUEST_LATE;
+	if (guards(attr) && rq->late == LATE_IS)
+		(void)notify_inval_inode(rq->front, rq->head.nodeid, 0, 0); /* it was logged */
 	r = lam_set_fileattr(rq->front->stack, &rq->call, rq->head.nodeid, attr);
 	/* The change time moved, which the kernel does not think of; when only a part of it was
 	 * refused, too. */

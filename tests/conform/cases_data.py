@@ -129,6 +129,26 @@ def mapping_outlives_descriptor_and_name(o):
 	o.read("h", 0, 5)
 
 
+@case(lower=[[F("f", b"m" * 8192), F("g", b"n" * 8192)]], fs=("ext4", "xfs", "btrfs"))
+def mapped_before_it_was_guarded(o):
+	"""What was written to a mapping before chattr +i and +a is in the file, though not yet then."""
+	for name, flag in (("f", sysc.FS_IMMUTABLE_FL), ("g", sysc.FS_APPEND_FL)):
+		fd = o.open(name, os.O_RDWR)
+		m = mmap.mmap(fd, 8192)
+		m[0:3] = b"one"
+		m[4096:4099] = b"two"
+		o.setflags(name, flag)
+		m.close()
+		o.fd("fsync", lambda: os.fsync(fd))
+		o.close(fd)
+	o.remount()
+	for name, flag in (("f", sysc.FS_IMMUTABLE_FL), ("g", sysc.FS_APPEND_FL)):
+		o.read(name, 0, 5)
+		o.read(name, 4094, 8)
+		o.stat(name)
+		o.setflags(name, flag, False)
+
+
 @case(lower=[[F("f", b"x" * (2 * MIB)), F("g", b"y" * 100000)]])
 def fallocate(o):
 	fd = o.open("f", os.O_RDWR)

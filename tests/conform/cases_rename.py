@@ -294,6 +294,18 @@ def links_of_one_file(o):
 	o.find()
 
 
+@case(lower=[[F("a/h1", "h"), H("b/h2", "a/h1"), H("c/h3", "a/h1"), F("c/f", "f")]])
+def link_in_directory_that_is_only_below(o):
+	"""Another name of what is in upper already, in a directory that is not."""
+	o.chmod("a/h1", 0o600)
+	o.rename("b/h2", "n")
+	o.rename("c/h3", "c/f", RENAME_EXCHANGE)
+	o.same("n", "c/f", "a/h1")
+	o.find()
+	o.remount()
+	o.find()
+
+
 @case(lower=[LOW], upper=UP)
 def into_own_subtree(o):
 	o.rename("d", "d/sub")

@@ -227,6 +227,14 @@ static bool kernel_cannot(struct run *run, const struct op *op, const struct rec
 	return true;
 }
 
+/* The answer of a step that the other side could not do either, with all that it gave before that. */
+static long skip(struct rec *r, const struct rec *other)
+{
+	for (size_t i = 2; i < other->n && other->f[i].where == W_CALL; i++)
+		rec_put(r, W_CALL, other->f[i].tag, other->f[i].value);
+	return -(long)other->f[1].value;
+}
+
 /* OTHER is the record of Lamina's side when this is the kernel's, which mostly comes second. */
 static void do_side(struct run *run, struct side *s, const struct op *op, struct rec *r,
 		    const struct rec *other)
@@ -239,7 +247,7 @@ static void do_side(struct run *run, struct side *s, const struct op *op, struct
 	rec_put(r, W_CALL, TAG_ERRNO, 0);
 	errno = 0;
 	if (other && (s->kernel ? fuse_cannot(run, op, other) : kernel_cannot(run, op, other)))
-		n = -(long)other->f[1].value;
+		n = skip(r, other);
 	else
 		n = info->call(run, s, op, r);
 	r->f[0].value = (uint64_t)(n < 0 ? -1 : n);
@@ -270,7 +278,8 @@ static void note_opened(struct run *run, const struct op *op, const struct side 
 	int fd = op_fd(kernel, op->fd);
 	struct statx sx;
 
-	if (!op_writes_open(op) || fd < 0 || sh->n_opened == OPENED_MAX)
+	if (!op_writes_open(op) || fd < 0 || sh->n_opened == OPENED_MAX ||
+	    run->rec[kernel->number]->f[1].value)
 		return;
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_INO, &sx) == 0)
 		sh->opened[sh->n_opened++] = sx.stx_ino;
@@ -330,8 +339,14 @@ static void copy_up_refused(struct run *run, const struct op *op)
 	const uid_t u = (uid_t)-1;
 	const gid_t g = (gid_t)-1;
 
-	if (run->script->cfg.userxattr && run->script->cfg.index)
-		return; /* the kernel cannot copy all of them up */
+	uint64_t mode = rec_value(run->rec[kernel], op->code == OP_SETXATTR ? W_TARGET : W_FD,
+				  TAG_MODE, S_IFREG);
+
+	if (run->script->cfg.userxattr && run->script->cfg.index && !S_ISREG(mode) &&
+	    !S_ISDIR(mode)) {
+		run->sh->over = true; /* the kernel cannot copy all of them up */
+		return;
+	}
 
 	for (unsigned i = 0; i < 2; i++) {
 		const struct side *s = &run->side[i ? kernel : !kernel];
@@ -393,15 +408,23 @@ static void set_right(struct run *run, const struct op *op)
 		close_slot(run, slot);
 }
 
+/* A link of something below that cannot carry user.* attributes is an object of its own in the kernel. */
+static bool splits_links(const struct run *run, const struct op *op, const struct rec *kernel,
+			 const struct rec *lamina)
+{
+	enum where w = op->code == OP_LINK ? W_TARGET : W_FD;
+
+	return run->script->cfg.userxattr && (op->code == OP_LINK || op->code == OP_LINKFD) &&
+	       kernel->f[1].value == 0 &&
+	       rec_value(kernel, w, TAG_INO, 0) != rec_value(kernel, W_TARGET2, TAG_INO, 0) &&
+	       rec_value(lamina, w, TAG_INO, 0) == rec_value(lamina, W_TARGET2, TAG_INO, 0);
+}
+
 static bool do_step(struct run *run, const struct op *op)
 {
 	struct shared *sh = run->sh;
 	unsigned kernel = sh->kernel[0] ? 0 : 1;
 
-	/* what was written to a mapping must be in the file before Lamina refuses it */
-	if (op->code == OP_SETFLAGS && op->a & 0x30)
-		for (int i = 0; i < 2; i++)
-			(void)syncfs(run->side[i].root);
 	if (run->guarded != sh->guarded) {
 		for (int i = 0; i < MAPS; i++)
 			unmap_slot(run, i);
@@ -425,14 +448,19 @@ static bool do_step(struct run *run, const struct op *op)
 	for (int i = 0; i < MAPS; i++)
 		if (!run->side[0].map[i] != !run->side[1].map[i])
 			unmap_slot(run, i);
-	if (op->code == OP_OPEN && run->rec[0]->f[0].value != run->rec[1]->f[0].value)
+	if ((op->code == OP_OPEN || op->code == OP_OPENHANDLE) &&
+	    run->rec[0]->f[0].value != run->rec[1]->f[0].value)
 		close_slot(run, op->fd % SLOTS);
 	if (op->code == OP_RENAME && run->rec[0]->f[1].value)
-		sh->refused_renames++;
+		note_refused_rename(sh, op);
 	/* through a symlink nobody has looked at what was truncated */
 	if (op->code == OP_TRUNCATE && !run->rec[0]->f[1].value &&
 	    S_ISLNK(rec_value(run->rec[0], W_TARGET, TAG_MODE, 0)))
 		run->path_times = true;
+	if (run->place->program && splits_links(run, op, run->rec[kernel], run->rec[!kernel])) {
+		rule_fired(run, "userxattr-index");
+		sh->over = true;
+	}
 	if (op->code == OP_SETFLAGS && run->rec[kernel]->f[1].value == EOPNOTSUPP &&
 	    run->place->program) {
 		/* the kernel has done a part of it by then */

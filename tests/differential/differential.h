@@ -145,7 +145,7 @@ uint64_t rec_value(const struct rec *r, enum where w, enum tag t, uint64_t other
 /* What an object's times were when last seen: tells whether a step moved them. */
 struct seen {
 	uint64_t ino;
-	int64_t mtime, ctime;
+	int64_t mtime, ctime, btime;
 };
 
 enum { SEEN_SIZE = 1 << 14, RULES_MAX = 80, TEXT_MAX = 4096, OPENED_MAX = 4096 };
@@ -182,7 +182,10 @@ struct shared {
 	bool closing; /* the turn is for letting go of everything */
 	bool failed;
 	uint32_t guarded; /* how often something was made immutable or append-only */
-	bool swapped;	  /* each has mounted what the other left */
+	unsigned remounts; /* of this run; caches that were dropped count */
+	unsigned swaps;	   /* of these, where each has mounted what the other left */
+	bool refused_name; /* one was listed that may not be followed, and is known from before */
+	bool odd_change;   /* the kernel has refused a change of a lower file that was unlinked */
 	bool over; /* a difference that is meant cannot be set right: the run ends without one */
 	unsigned mounted; /* number of the mount, so that actors open the roots again */
 	bool kernel[2];	  /* who serves which side */
@@ -194,7 +197,8 @@ struct shared {
 	size_t n_opened;
 	uint64_t mapped[OPENED_MAX]; /* those that were written through a mapping */
 	size_t n_mapped;
-	uint64_t refused_renames;
+	uint64_t refused[OPENED_MAX]; /* hashes of the names in paths of renames that were refused */
+	size_t n_refused;
 	uint64_t rules[RULES_MAX];
 	uint64_t ops_done;
 };
@@ -243,7 +247,11 @@ bool compare_records(struct run *run, const struct op *op, const char *path);
 void run_fail(struct run *run, const char *kind, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The path of differences in the index: no path in a layer is like it. */
+#define INDEX_PATH "//index"
+
 /* rules.c */
+void note_refused_rename(struct shared *sh, const struct op *op);
 bool rules_allow(const struct difference *d);
 const char *rule_name(size_t i);
 size_t rules_count(void);
@@ -352,7 +360,7 @@ int look_at(struct run *run, const struct side *s, struct rec *r, enum where w, 
 	    const char *path, unsigned flags);
 void look_xattrs(struct rec *r, enum where w, int dirfd, const char *path);
 uint64_t look_hash(const void *p, size_t n);
-uint64_t look_content(int fd);
+uint64_t look_content(int fd, uint64_t *ret_len);
 bool look_list(int fd, struct rec *r, enum where w, bool numbers, int root);
 
 /* tree.c, upper.c: whole trees */

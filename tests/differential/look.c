@@ -63,7 +63,9 @@ static void look_times(struct run *run, const struct side *s, struct rec *r, enu
 	uint64_t ino = sx->stx_ino + ((uint64_t)sx->stx_dev_minor << 48);
 	struct seen *seen = seen_get(run->sh, s->number, ino);
 	int64_t m = ns(&sx->stx_mtime), c = ns(&sx->stx_ctime);
-	bool known = seen->ino == ino;
+	/* without an index a copy-up gives a new number, which may be that of one that is gone */
+	int64_t b = run->script->cfg.index ? 0 : ns(&sx->stx_btime);
+	bool known = seen->ino == ino && seen->btime == b;
 
 	rec_put(r, w, TAG_ATIME, time_class(run->sh, ns(&sx->stx_atime)));
 	rec_put(r, w, TAG_MTIME, time_class(run->sh, m));
@@ -72,7 +74,7 @@ static void look_times(struct run *run, const struct side *s, struct rec *r, enu
 		rec_put(r, w, TAG_MTIME_MOVED, known ? seen->mtime != m : 2);
 		rec_put(r, w, TAG_CTIME_MOVED, known ? seen->ctime != c : 2);
 	}
-	*seen = (struct seen){ ino, m, c };
+	*seen = (struct seen){ ino, m, c, b };
 }
 
 void look_stat(struct run *run, const struct side *s, struct rec *r, enum where w,
@@ -98,7 +100,8 @@ int look_at(struct run *run, const struct side *s, struct rec *r, enum where w, 
 {
 	struct statx sx;
 
-	if (statx(dirfd, path, (int)(flags | AT_NO_AUTOMOUNT), STATX_BASIC_STATS, &sx) < 0) {
+	if (statx(dirfd, path, (int)(flags | AT_NO_AUTOMOUNT), STATX_BASIC_STATS | STATX_BTIME,
+		  &sx) < 0) {
 		rec_put(r, w, TAG_ERRNO, (uint64_t)errno);
 		return -errno;
 	}
@@ -133,8 +136,8 @@ void look_xattrs(struct rec *r, enum where w, int dirfd, const char *path)
 	rec_sort(r, first);
 }
 
-/* Contents and length; an errno when it cannot be read. */
-uint64_t look_content(int fd)
+/* Contents, and their length if that is wanted; an errno when it cannot be read. */
+uint64_t look_content(int fd, uint64_t *ret_len)
 {
 	static char buf[256 << 10];
 	XXH3_state_t *h = XXH3_createState();
@@ -150,6 +153,8 @@ uint64_t look_content(int fd)
 	}
 	out = n < 0 ? (uint64_t)errno : XXH3_64bits_digest(h);
 	XXH3_freeState(h);
+	if (ret_len)
+		*ret_len = off;
 	return out;
 }
 

@@ -151,6 +151,15 @@ static void show_attribute(const struct difference *d, const char *name, char *k
 	}
 }
 
+static void show_errno(const struct rec *r, char *buf, size_t size)
+{
+	uint64_t e = rec_value(r, W_CALL, TAG_ERRNO, 0);
+	size_t used = strlen(buf);
+
+	if (e)
+		(void)snprintf(buf + used, size - used, " (%s)", strerrorname_np((int)e));
+}
+
 static void tell(const struct difference *d)
 {
 	char k[64], l[64], key[400], line[1024] = "", kind[128];
@@ -170,6 +179,10 @@ static void tell(const struct difference *d)
 		show_attribute(d, key, k, l);
 	(void)snprintf(kind, sizeof(kind), "%s %s%s", d->op ? op_table[d->op->code].name : "tree",
 		       where_names[d->where], tag_names[d->tag]);
+	if (d->tag == TAG_RET) {
+		show_errno(d->kr, k, sizeof(k));
+		show_errno(d->lr, l, sizeof(l));
+	}
 	run_fail(d->run, kind, "%s%s %s%s %s: kernel %s, lamina %s", line, d->path ? d->path : "",
 		 where_names[d->where], tag_names[d->tag], key, k, l);
 }

@@ -3,8 +3,10 @@
  * The differences that are meant: each rule has the name of a row in docs/design/divergences.md, and
  * says as narrowly as it can which difference it lets through.  Nothing else is.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -22,7 +24,10 @@ static bool nlink_of_directories(const struct difference *d)
 
 static bool block_sizes(const struct difference *d)
 {
-	return d->tag == TAG_BLKSIZE || d->tag == TAG_BLOCKS;
+	/* one for attributes: which of them fit into the inode depends on the order they came in */
+	const uint64_t attributes = 4096 / 512;
+
+	return d->tag == TAG_BLOCKS && (d->l <= d->k + attributes || d->run->sh->swaps);
 }
 
 /* The kernel's side does not do it where FUSE could not: actor.c. */
@@ -78,19 +83,25 @@ static bool was_opened(const struct difference *d, enum where w)
 	return false;
 }
 
-/* FUSE writes a mapping's pages later, and that sets the times, over what was set between. */
-static bool times_of_mappings(const struct difference *d)
+/* Whether it was written through a mapping. */
+static bool was_mapped(const struct difference *d, enum where w)
 {
 	const struct shared *sh = d->run->sh;
-	uint64_t ino = rec_value(d->kr, d->where, TAG_INO, 0);
+	uint64_t ino = rec_value(d->kr, w, TAG_INO, 0);
 
-	if (d->tag != TAG_MTIME && d->tag != TAG_MTIME_MOVED && d->tag != TAG_CTIME_MOVED &&
-	    d->tag != TAG_CTIME)
-		return false;
 	for (size_t i = 0; i < sh->n_mapped; i++)
 		if (sh->mapped[i] == ino)
 			return true;
 	return false;
+}
+
+/* FUSE writes a mapping's pages later, and that sets the times, over what was set between. */
+static bool times_of_mappings(const struct difference *d)
+{
+	if (d->tag != TAG_MTIME && d->tag != TAG_MTIME_MOVED && d->tag != TAG_CTIME_MOVED &&
+	    d->tag != TAG_CTIME)
+		return false;
+	return was_mapped(d, d->where);
 }
 
 static struct slot *slot_of(const struct difference *d)
@@ -177,7 +188,36 @@ static bool unlinked_lower_file(const struct difference *d)
 	if (!d->op || (d->where != W_FD && d->where != W_CALL) ||
 	    rec_value(d->lr, W_FD, TAG_NLINK, 1) != 0 || rec_value(d->kr, W_FD, TAG_NLINK, 0) == 0)
 		return false;
+	if (rec_value(d->kr, W_CALL, TAG_ERRNO, 0))
+		d->run->sh->odd_change = true;
+	else if (changes_attributes(d) && !S_ISREG(rec_value(d->kr, W_FD, TAG_MODE, 0)))
+		d->run->sh->over = true; /* a device has its name again, by the copy-up */
 	slot_of(d)->odd = true;
+	return true;
+}
+
+/* The same of a directory, by the name ".": ENOTDIR. */
+static bool removed_lower_directory(const struct difference *d)
+{
+	/* nothing can be made in it, as both say */
+	if (d->op && d->op->code == OP_OPEN && d->tag == TAG_ERRNO && d->where == W_CALL)
+		return d->k == ENOTDIR && d->l == ENOENT && (d->op->a & __O_TMPFILE) != 0;
+	if (!d->op || d->where > W_PARENT || rec_value(d->lr, W_CALL, TAG_ERRNO, 1) != 0 ||
+	    rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != ENOTDIR ||
+	    !S_ISDIR(rec_value(d->lr, W_TARGET, TAG_MODE, 0)) ||
+	    rec_value(d->lr, W_TARGET, TAG_NLINK, 1) != 0)
+		return false;
+	d->run->sh->over = true;
+	return true;
+}
+
+/* After such a change was refused, a new object of that name is ESTALE until the next mount. */
+static bool name_of_unlinked_lower_file(const struct difference *d)
+{
+	if (!d->op || !d->run->sh->odd_change || rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != ESTALE ||
+	    rec_value(d->lr, W_CALL, TAG_ERRNO, 1) != 0)
+		return false;
+	d->run->sh->over = true;
 	return true;
 }
 
@@ -192,8 +232,8 @@ static bool removal_copies_nothing(const struct difference *d)
 /* In the index alone: the copy that the kernel has made. */
 static bool index_of_removal(const struct difference *d)
 {
-	return d->where == W_UPPER && !strcmp(d->path, "index") &&
-	       (!d->has_l || (d->run->sh->swapped && !d->has_k)) &&
+	return d->where == W_UPPER && !strcmp(d->path, INDEX_PATH) &&
+	       (!d->has_l || (d->run->sh->swaps && !d->has_k)) &&
 	       (d->tag == TAG_NAME || d->tag == TAG_NLINK);
 }
 
@@ -205,14 +245,50 @@ static bool is_mark(const struct difference *d, const char *mark)
 	       !memcmp(d->key + d->key_len - len, mark, len);
 }
 
-/* The kernel sets the marks for a rename before it finds that the target is not empty. */
+static void note_names(struct shared *sh, const struct str *path)
+{
+	for (size_t at = 0, n; at < path->len && sh->n_refused < OPENED_MAX; at += n + 1) {
+		const char *slash = memchr(path->p + at, '/', path->len - at);
+
+		n = slash ? (size_t)(slash - path->p) - at : path->len - at;
+		sh->refused[sh->n_refused++] = look_hash(path->p + at, n);
+	}
+}
+
+void note_refused_rename(struct shared *sh, const struct op *op)
+{
+	note_names(sh, &op->path);
+	note_names(sh, &op->path2);
+}
+
+/* Whether a refused rename had this name in its paths. */
+static bool was_refused(const struct difference *d, const char *name, size_t len)
+{
+	const struct shared *sh = d->run->sh;
+	uint64_t hash = look_hash(name, len);
+
+	for (size_t i = 0; i < sh->n_refused; i++)
+		if (sh->refused[i] == hash)
+			return true;
+	return false;
+}
+
+/* The kernel copies up and sets the marks for a rename before it finds that the target is not empty. */
 static bool marks_of_refused_rename(const struct difference *d)
 {
-	bool one = !d->has_l || d->run->sh->swapped || is_mark(d, "overlay.redirect");
+	bool one = !d->has_l || d->run->sh->swaps || is_mark(d, "overlay.redirect");
+	const char *slash;
 
-	return one && d->run->sh->refused_renames &&
-	       S_ISDIR(rec_value(d->lr, W_UPPER, TAG_MODE, 0)) &&
-	       (is_mark(d, "overlay.opaque") || is_mark(d, "overlay.redirect"));
+	if (d->where != W_UPPER || !one)
+		return false;
+	if (d->tag == TAG_NAME && strcmp(d->path, INDEX_PATH) != 0)
+		return d->has_k != d->has_l && (d->has_k ? d->k : d->l) == DT_DIR &&
+		       was_refused(d, d->key, d->key_len);
+	slash = strrchr(d->path, '/');
+	slash = slash ? slash + 1 : d->path;
+	return S_ISDIR(rec_value(d->lr, W_UPPER, TAG_MODE, 0)) &&
+	       (is_mark(d, "overlay.opaque") || is_mark(d, "overlay.redirect")) &&
+	       was_refused(d, slash, strlen(slash));
 }
 
 /* An empty file is copied whole: there is no data to leave below. */
@@ -226,7 +302,7 @@ static bool empty_is_whole(const struct difference *d)
 /* More marks than are needed are free; the kernel leaves one out with a complete index. */
 static bool impure_marks(const struct difference *d)
 {
-	return d->tag == TAG_IMPURE && (!d->has_l || d->run->sh->swapped);
+	return d->tag == TAG_IMPURE && (!d->has_l || d->run->sh->swaps);
 }
 
 /* The times of a directory that is gone: whiteouts were taken out of it, or it was replaced first. */
@@ -254,14 +330,31 @@ static bool trusted_names(const struct difference *d)
 	       !memcmp(d->key, "trusted.", 8);
 }
 
+/* Whether a listing has the name without a type. */
+static bool has_no_type(const struct rec *r, const char *name, size_t len)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->f[i].tag == TAG_NAME && r->f[i].key_len == len &&
+		    !memcmp(r->bytes + r->f[i].key, name, len))
+			return !(r->f[i].value & ~(uint64_t)PHANTOM);
+	return false;
+}
+
 /* A name that is refused or damaged: listed without a type, where the kernel has that of the layer. */
 static bool type_of_refused_name(const struct difference *d)
 {
 	const struct config *cfg = &d->run->script->cfg;
 
 	/* on the way to the refusal the kernel has set an origin */
-	if (d->where == W_UPPER && d->tag == TAG_HANDLE && (!d->has_l || d->run->sh->swapped))
+	if (d->where == W_UPPER && d->tag == TAG_HANDLE && (!d->has_l || d->run->sh->swaps))
 		return cfg->userxattr || strcmp(cfg->redirect, "on") != 0;
+	/* it has no number either, and may still be known by the one of before it came here */
+	if (d->tag == TAG_D_INO && d->has_l && !d->has_k) {
+		if (has_no_type(d->lr, d->key, d->key_len))
+			d->run->sh->refused_name = true;
+		return has_no_type(d->lr, d->key, d->key_len) ||
+		       (d->run->sh->refused_name && d->key_len == 2 && d->key[1] == '.');
+	}
 	return d->tag == TAG_NAME && d->where != W_UPPER && d->has_l &&
 	       !(d->l & ~(uint64_t)PHANTOM);
 }
@@ -313,8 +406,8 @@ static bool flags_of_special_files(const struct difference *d)
 /* What the kernel lists but cannot look up: a whiteout where nothing is merged. */
 static bool whiteout_not_merged(const struct difference *d)
 {
-	if (d->op && d->op->code == OP_RMDIR && d->where <= W_PARENT &&
-	    rec_value(d->kr, W_CALL, TAG_ERRNO, 0) == ENOTEMPTY &&
+	if (d->op && (d->op->code == OP_RMDIR || d->op->code == OP_RENAME) &&
+	    d->where <= W_PARENT2 && rec_value(d->kr, W_CALL, TAG_ERRNO, 0) == ENOTEMPTY &&
 	    rec_value(d->lr, W_CALL, TAG_ERRNO, 1) == 0) {
 		d->run->sh->over = true;
 		return true;
@@ -350,10 +443,12 @@ static bool d_ino_of_kernel(const struct difference *d)
 /* The kernel does not know Lamina's record of names that were removed without a copy. */
 static bool links_removed_before(const struct difference *d)
 {
-	if (d->tag == TAG_NLINK && d->where == W_UPPER && !strcmp(d->path, "index"))
-		return d->run->sh->swapped;
-	return d->tag == TAG_NLINK && d->run->script->cfg.index && d->run->sh->swapped &&
-	       d->k > d->l && !S_ISDIR(rec_value(d->lr, d->where, TAG_MODE, S_IFDIR));
+	if (d->tag == TAG_NLINK && d->where == W_UPPER && !strcmp(d->path, INDEX_PATH))
+		return d->run->sh->swaps;
+	/* after two swaps Lamina may have an entry that the kernel made, with the count too high */
+	return d->tag == TAG_NLINK && d->run->script->cfg.index && d->run->sh->swaps &&
+	       (d->k > d->l || d->run->sh->swaps > 1) &&
+	       !S_ISDIR(rec_value(d->lr, d->where, TAG_MODE, S_IFDIR));
 }
 
 /* A request for nothing comes both to drop capabilities and for an owner of (-1, -1), which clears more. */
@@ -400,11 +495,56 @@ static bool userxattr_index(const struct difference *d)
 	    (d->tag == TAG_NLINK || d->tag == TAG_GROUP || d->tag == TAG_CTIME_MOVED ||
 	     d->tag == TAG_MTIME || d->tag == TAG_MTIME_MOVED || d->tag == TAG_ATIME))
 		return true;
-	if (!d->op || !cfg->userxattr || !cfg->index || d->where > W_PARENT2 ||
-	    rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != EPERM ||
-	    rec_value(d->lr, W_CALL, TAG_ERRNO, 1) != 0)
+	if (!d->op || !cfg->userxattr || d->where > W_PARENT2)
+		return false;
+	/* two names of one symlink are two objects after the copy-up */
+	if (d->op->code == OP_RENAME && rec_value(d->kr, W_CALL, TAG_ERRNO, 0) == ESTALE &&
+	    rec_value(d->lr, W_CALL, TAG_ERRNO, 1) == 0 &&
+	    rec_value(d->kr, W_TARGET2, TAG_NLINK, 0) > 1) {
+		d->run->sh->over = true;
+		return true;
+	}
+	if (!cfg->index || rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != EPERM)
+		return false;
+	/* or both refuse it, and one before the directories were copied up */
+	if (rec_value(d->lr, W_CALL, TAG_ERRNO, 1) != 0 &&
+	    (d->op->code != OP_SETXATTR || d->tag != TAG_ERRNO))
 		return false;
 	d->run->sh->over = true;
+	return true;
+}
+
+/* Whether both files have nothing but zeros where one of the two answers to a seek says that there is a
+ * hole; an error is the end. */
+static bool only_zeros_between(const struct difference *d)
+{
+	int64_t k = (int64_t)rec_value(d->kr, W_CALL, TAG_RET, 0);
+	int64_t l = (int64_t)rec_value(d->lr, W_CALL, TAG_RET, 0);
+	uint64_t size = rec_value(d->lr, W_FD, TAG_SIZE, 0);
+	uint64_t from, to;
+	char buf[4096];
+
+	if (!S_ISREG(rec_value(d->lr, W_FD, TAG_MODE, 0)))
+		return false;
+	k = k < 0 ? (int64_t)size : k;
+	l = l < 0 ? (int64_t)size : l;
+	from = (uint64_t)(k < l ? k : l);
+	to = (uint64_t)(k < l ? l : k);
+	if (d->op->b == SEEK_HOLE && to > from + sizeof(buf)) /* data may follow the hole */
+		to = from + sizeof(buf);
+	while (from < to) {
+		size_t n = to - from < sizeof(buf) ? (size_t)(to - from) : sizeof(buf);
+
+		for (unsigned i = 0; i < 2; i++) {
+			ssize_t got = pread(op_fd(&d->run->side[i], d->op->fd), buf, n,
+					    (off_t)from);
+
+			for (ssize_t at = 0; at < got; at++)
+				if (buf[at])
+					return false;
+		}
+		from += n;
+	}
 	return true;
 }
 
@@ -413,13 +553,26 @@ static bool exact_holes(const struct difference *d)
 {
 	if (!d->op || d->op->code != OP_LSEEK || d->op->b < SEEK_DATA)
 		return false;
+	if (!only_zeros_between(d))
+		return false;
 	if (d->tag == TAG_POS || (d->tag == TAG_RET && (int64_t)d->l == -1))
 		return true;
-	if (d->run->sh->swapped) /* each has copies that the other made */
+	/* each has copies that the other made */
+	if (d->run->sh->swaps)
 		return d->tag == TAG_RET || d->k == ENXIO || d->l == ENXIO;
 	if (d->tag == TAG_ERRNO)
 		return d->l == ENXIO;
 	return d->tag == TAG_RET && (d->op->b == SEEK_DATA ? d->k < d->l : d->k > d->l);
+}
+
+/* xfs allocates ahead of what is written, by the sizes of the writes that it sees: FUSE cuts them into
+ * others.  Blocks that are allocated and not written are zeros, and a seek calls them data when their
+ * pages happen to be in memory. */
+static bool allocated_ahead(const struct difference *d)
+{
+	if (d->tag == TAG_BLOCKS)
+		return !strcmp(fs_of_layer(&d->run->script->cfg, 0), "xfs");
+	return d->op && d->op->code == OP_LSEEK && d->op->b >= SEEK_DATA && only_zeros_between(d);
 }
 
 /* A mapping of a descriptor from before the copy-up shows the lower file for ever. */
@@ -431,9 +584,13 @@ static bool coherent_mappings(const struct difference *d)
 
 static bool long_redirect(const struct difference *d)
 {
-	if (!d->op || d->op->code != OP_RENAME || rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != EXDEV ||
-	    rec_value(d->lr, W_CALL, TAG_ERRNO, 1) != 0 ||
-	    strcmp(d->run->script->cfg.redirect, "on"))
+	const struct config *cfg = d->op ? &d->run->script->cfg : NULL;
+
+	if (!cfg || rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != EXDEV ||
+	    rec_value(d->lr, W_CALL, TAG_ERRNO, 1) != 0 || strcmp(cfg->redirect, "on"))
+		return false;
+	if (d->op->code != OP_RENAME &&
+	    !(cfg->metacopy && (d->op->code == OP_LINK || d->op->code == OP_LINKFD)))
 		return false;
 	d->run->sh->over = true;
 	return true;
@@ -454,11 +611,33 @@ static bool set_group_id(const struct difference *d)
 	return true;
 }
 
-/* When a name of an indexed file gets its link in upper is free; what both show was equal. */
+/* No whiteout, and no file but one that has another name, which is its entry in the index. */
+static int not_a_free_name(const char *path, const struct stat *st, int type, struct FTW *f)
+{
+	(void)path;
+	(void)type;
+	(void)f;
+	return !S_ISDIR(st->st_mode) &&
+	       (st->st_nlink < 2 || (S_ISCHR(st->st_mode) && !st->st_rdev));
+}
+
+/* When a name of an indexed file gets its link in upper, with the directories above it, is free; what both
+ * show was equal. */
 static bool names_of_index(const struct difference *d)
 {
-	return d->where == W_UPPER && d->tag == TAG_NAME && strcmp(d->path, "index") != 0 &&
-	       d->run->script->cfg.index && (d->has_k != d->has_l) && !(d->has_k && d->has_l);
+	const struct run *run = d->run;
+	char dir[128], path[4500];
+
+	if (d->where != W_UPPER || d->tag != TAG_NAME || !run->script->cfg.index ||
+	    d->has_k == d->has_l)
+		return false;
+	if (!strcmp(d->path, INDEX_PATH)) /* the entries of these directories */
+		return run->script->cfg.nfs_export && S_ISDIR(d->has_k ? d->k : d->l);
+	(void)snprintf(path, sizeof(path), "%s/%s/%.*s",
+		       layer_dir(&run->side[run->sh->kernel[0] == d->has_k ? 0 : 1], 0,
+				 &run->script->cfg, dir),
+		       d->path, (int)d->key_len, d->key);
+	return nftw(path, not_a_free_name, 32, FTW_PHYS) == 0;
 }
 
 /* The kernel of a FUSE mount keeps the change time of what has lost its last name. */
@@ -509,16 +688,74 @@ static bool encoding_writes_nothing(const struct difference *d)
 	return d->op && d->op->code == OP_HANDLE && d->tag == TAG_CTIME_MOVED;
 }
 
+/* The kernel of a FUSE mount finds what is in use by its handle, and asks nobody. */
+static bool handle_of_removed(const struct difference *d)
+{
+	if (!d->op || d->op->code != OP_OPENHANDLE ||
+	    rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != ESTALE)
+		return false;
+	return rec_value(d->lr, W_CALL, TAG_ERRNO, 0) == EISDIR ||
+	       (rec_value(d->lr, W_CALL, TAG_ERRNO, 1) == 0 &&
+		rec_value(d->lr, W_FD, TAG_NLINK, 1) == 0);
+}
+
 static bool nlink_of_complete_index(const struct difference *d)
 {
-	/* what is removed stays, and its handle opens it */
-	if (d->op && d->op->code == OP_OPENHANDLE &&
-	    (rec_value(d->lr, W_CALL, TAG_ERRNO, 0) == ESTALE ||
-	     (d->tag == TAG_ERRNO && d->k && d->l)))
-		return true;
-	return d->run->script->cfg.nfs_export &&
-	       (d->tag == TAG_NLINK ||
-		(d->where == W_UPPER && d->tag == TAG_NAME && !strcmp(d->path, "index")));
+	uint64_t k = rec_value(d->kr, W_CALL, TAG_ERRNO, 0);
+	uint64_t l = rec_value(d->lr, W_CALL, TAG_ERRNO, 0);
+	const struct shared *sh = d->run->sh;
+	bool dir = S_ISDIR(rec_value(d->lr, d->where, TAG_MODE, 0));
+
+	if (!d->run->script->cfg.nfs_export)
+		return false;
+	/* the kernel knows a directory without an entry, and removes it without a whiteout there */
+	if (d->where == W_UPPER && d->tag == TAG_NAME && !strcmp(d->path, INDEX_PATH) &&
+	    d->has_k != d->has_l && !d->k && !d->l)
+		return !d->has_k || sh->swaps;
+	if (!sh->remounts)
+		return false;
+	/* what is removed stays, and its handle opens it, or fails in another way */
+	if (d->op && d->op->code == OP_OPENHANDLE)
+		return l == ESTALE && (!k || d->tag == TAG_ERRNO);
+	if (d->tag == TAG_NLINK)
+		return !dir && (d->k > d->l || sh->swaps);
+	/* an entry, where the other has none or a whiteout */
+	return d->where == W_UPPER && d->tag == TAG_NAME && !strcmp(d->path, INDEX_PATH) &&
+	       (!d->l || (sh->swaps && !d->k));
+}
+
+/* A mapping's pages are written back by a WRITE, and a filesystem drops file capabilities at each. */
+static bool capabilities_of_mappings(const struct difference *d)
+{
+	static const char name[] = "security.capability";
+	bool field = d->tag == TAG_XATTR && d->key_len == sizeof(name) - 1 &&
+		     !memcmp(d->key, name, d->key_len);
+	bool step = d->op && d->where == W_CALL &&
+		    (d->op->code == OP_GETXATTR || d->op->code == OP_SETXATTR ||
+		     d->op->code == OP_REMOVEXATTR || d->op->code == OP_FGETXATTR ||
+		     d->op->code == OP_FSETXATTR || d->op->code == OP_FREMOVEXATTR) &&
+		    !strcmp(d->op->path2.p, name) &&
+		    (rec_value(d->lr, W_CALL, TAG_ERRNO, 0) == ENODATA ||
+		     d->op->code == OP_SETXATTR || d->op->code == OP_FSETXATTR);
+
+	if ((!field || !d->has_k || d->has_l) && !step)
+		return false;
+	if (!was_mapped(d, field && d->op ? W_TARGET : d->where) && !was_mapped(d, W_TARGET) &&
+	    !was_mapped(d, W_FD))
+		return false;
+	d->run->sh->over = true;
+	return true;
+}
+
+/* A file with metadata only, and data below that is longer than it says. */
+static bool size_of_metacopy(const struct difference *d)
+{
+	uint64_t read;
+
+	return d->where == W_TREE && (d->tag == TAG_DATA || d->tag == TAG_POS) &&
+	       d->run->script->cfg.metacopy && rec_get(d->kr, W_TREE, TAG_POS, &read) &&
+	       read > rec_value(d->kr, W_TREE, TAG_SIZE, UINT64_MAX) &&
+	       !rec_get(d->lr, W_TREE, TAG_POS, &read);
 }
 
 static const struct rule {
@@ -533,6 +770,8 @@ static const struct rule {
 	{ "open-does-not-copy-up", open_does_not_copy_up },
 	{ "metacopy-keeps-mtime", metacopy_keeps_mtime },
 	{ "unlinked-lower-file", unlinked_lower_file },
+	{ "unlinked-lower-file", removed_lower_directory },
+	{ "unlinked-lower-file", name_of_unlinked_lower_file },
 	{ "removal-copies-nothing", removal_copies_nothing },
 	{ "removal-copies-nothing", index_of_removal },
 	{ "marks-of-refused-rename", marks_of_refused_rename },
@@ -550,6 +789,9 @@ static const struct rule {
 	{ "times-of-mappings", times_of_mappings },
 	{ "empty-is-whole", empty_is_whole },
 	{ "exact-holes", exact_holes },
+	{ "allocated-ahead", allocated_ahead },
+	{ "capabilities-of-mappings", capabilities_of_mappings },
+	{ "size-of-metacopy", size_of_metacopy },
 	{ "coherent-mappings", coherent_mappings },
 	{ "long-redirect", long_redirect },
 	{ "set-group-id", set_group_id },
@@ -567,6 +809,7 @@ static const struct rule {
 	{ "refused-setxattr", refused_setxattr },
 	{ "seek-in-directories", seek_in_directories },
 	{ "ino-constant", d_ino_of_kernel },
+	{ "handle-of-removed", handle_of_removed },
 	{ "nlink-of-complete-index", nlink_of_complete_index },
 	{ "collapse-and-insert", collapse_and_insert },
 	{ "copy-between-layers", copy_between_layers },

@@ -173,10 +173,11 @@ static bool remount(struct session *ss, bool swap)
 	if (!tree_settle(&ss->run) || !all_let_go(ss) || !unmount_both(ss))
 		return false;
 	memset(sh->seen, 0, sizeof(sh->seen));
+	sh->remounts++;
 	if (swap && ss->run.place->program) {
 		sh->kernel[0] = !sh->kernel[0];
 		sh->kernel[1] = !sh->kernel[1];
-		sh->swapped = true;
+		sh->swaps++;
 	}
 	switch (mount_both(&ss->run)) {
 	case 1:
@@ -189,12 +190,13 @@ static bool remount(struct session *ss, bool swap)
 	}
 }
 
-static void drop_caches(void)
+static void drop_caches(struct shared *sh)
 {
 	CLEANUP_CLOSE int fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
 
 	if (fd >= 0)
 		(void)!write(fd, "2", 1);
+	sh->remounts++;
 }
 
 /* ---- All steps ---- */
@@ -215,7 +217,7 @@ static bool all_steps(struct session *ss)
 			else if (op->code == OP_REMOUNT)
 				good = remount(ss, op->a != 0);
 			else
-				drop_caches();
+				drop_caches(sh);
 			sh->next += good;
 			continue;
 		}
@@ -265,8 +267,9 @@ bool run_script(const struct script *s, const struct place *p, struct shared *sh
 	clock_gettime(CLOCK_REALTIME_COARSE, &now);
 	sh->start_ns = (now.tv_sec - 1) * 1000000000;
 	sh->n_opened = sh->n_mapped = 0;
-	sh->refused_renames = 0;
-	sh->failed = sh->closing = sh->over = sh->swapped = false;
+	sh->n_refused = 0;
+	sh->remounts = sh->swaps = 0;
+	sh->failed = sh->closing = sh->over = sh->odd_change = sh->refused_name = false;
 	sh->turn = 0;
 	sh->what[0] = sh->kind[0] = 0;
 	sh->kernel[0] = true;

@@ -145,8 +145,11 @@ static void look_inside(struct rec *r, int root, const char *path, const struct 
 	} else if (S_ISREG(sx->stx_mode)) {
 		CLEANUP_CLOSE int fd = openat(root, path,
 					      O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOATIME);
+		uint64_t len = sx->stx_size;
 
-		rec_put(r, W_TREE, TAG_DATA, fd < 0 ? (uint64_t)errno : look_content(fd));
+		rec_put(r, W_TREE, TAG_DATA, fd < 0 ? (uint64_t)errno : look_content(fd, &len));
+		if (len != sx->stx_size)
+			rec_put(r, W_TREE, TAG_POS, len);
 	}
 }
 
@@ -216,11 +219,14 @@ static void clear_guard(int fd)
 {
 	unsigned flags = 0;
 
-	if (fd < 0 || ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 ||
-	    !(flags & (FS_IMMUTABLE_FL | FS_APPEND_FL)))
-		return;
-	flags &= ~(unsigned)(FS_IMMUTABLE_FL | FS_APPEND_FL);
-	(void)ioctl(fd, FS_IOC_SETFLAGS, &flags); /* then it stays as it is, on both sides */
+	/* a second time with the flags of the copy: its filesystem may refuse those of a lower one */
+	for (int i = 0; i < 2; i++) {
+		if (fd < 0 || ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 ||
+		    !(flags & (FS_IMMUTABLE_FL | FS_APPEND_FL)))
+			return;
+		flags &= ~(unsigned)(FS_IMMUTABLE_FL | FS_APPEND_FL);
+		(void)ioctl(fd, FS_IOC_SETFLAGS, &flags); /* else it stays as it is */
+	}
 }
 
 /* The kernel copies up at the open, and Lamina at the first change: now there is one. */

@@ -28,6 +28,7 @@ enum { NAMES = 1 << 13 };
 struct handle_names {
 	struct {
 		uint64_t handle, name;
+		long links;
 	} v[NAMES];
 };
 
@@ -37,7 +38,7 @@ static struct handle_names *collecting;
 static const char *collecting_layer;
 static size_t collecting_prefix;
 
-static void name_put(struct handle_names *n, uint64_t handle, uint64_t name)
+static void name_put(struct handle_names *n, uint64_t handle, uint64_t name, long links)
 {
 	size_t at = (handle * 0x9E3779B97F4A7C15ull) >> 51;
 
@@ -50,19 +51,21 @@ static void name_put(struct handle_names *n, uint64_t handle, uint64_t name)
 		if (!n->v[k].handle || name < n->v[k].name)
 			n->v[k].name = name;
 		n->v[k].handle = handle;
+		n->v[k].links = links;
 		return;
 	}
 	abort();
 }
 
-static uint64_t name_get(const struct handle_names *n, uint64_t handle)
+/* The place of a handle, or NAMES. */
+static size_t name_find(const struct handle_names *n, uint64_t handle)
 {
 	size_t at = (handle * 0x9E3779B97F4A7C15ull) >> 51;
 
 	for (size_t i = 0; i < NAMES && n->v[(at + i) % NAMES].handle; i++)
 		if (n->v[(at + i) % NAMES].handle == handle)
-			return n->v[(at + i) % NAMES].name;
-	return 2; /* nothing that is still there */
+			return (at + i) % NAMES;
+	return NAMES;
 }
 
 /* FS tells filesystems apart: a handle does not. */
@@ -80,7 +83,6 @@ static int collect_one(const char *path, const struct stat *st, int type, struct
 	char name[4300];
 	int mount, n;
 
-	(void)st;
 	(void)type;
 	(void)f;
 	b.h.handle_bytes = 128;
@@ -88,7 +90,7 @@ static int collect_one(const char *path, const struct stat *st, int type, struct
 		return 0;
 	n = snprintf(name, sizeof(name), "%s:%s", collecting_layer, path + collecting_prefix);
 	name_put(collecting, handle_hash((unsigned)b.h.handle_type, b.h.f_handle, b.h.handle_bytes),
-		 look_hash(name, (size_t)n) | 4);
+		 look_hash(name, (size_t)n) | 4, (long)st->st_nlink);
 	return 0;
 }
 
@@ -107,14 +109,32 @@ static void collect(struct run *run, struct side *s)
 	}
 }
 
-/* What a stored handle means: 0 empty, 1 damaged, 2 unknown, else a name's hash. */
+/* The place of what a stored handle stands for, or NAMES. */
+static size_t stored_find(unsigned side, const unsigned char *v, size_t len)
+{
+	if (len < 21 || v[0] != 0 || v[1] != 0xfb || v[2] != len)
+		return NAMES;
+	return name_find(&all_names[side], handle_hash(v[4], v + 21, len - 21));
+}
+
+/* What a stored handle means: 0 empty, 1 damaged, 2 nothing that is still there, else a name's hash. */
 static uint64_t stored_name(unsigned side, const unsigned char *v, size_t len)
 {
+	size_t k = stored_find(side, v, len);
+
 	if (len == 0)
 		return 0;
 	if (len < 21 || v[0] != 0 || v[1] != 0xfb || v[2] != len)
 		return 1;
-	return name_get(&all_names[side], handle_hash(v[4], v + 21, len - 21)) + v[3];
+	return (k == NAMES ? 2 : all_names[side].v[k].name) + v[3];
+}
+
+/* How many names that has. */
+static long stored_links(unsigned side, const unsigned char *v, size_t len)
+{
+	size_t k = stored_find(side, v, len);
+
+	return k == NAMES ? 0 : all_names[side].v[k].links;
 }
 
 /* ---- Objects of upper ---- */
@@ -189,7 +209,7 @@ static mode_t look_upper(struct walk *w, unsigned i, const char *path)
 		CLEANUP_CLOSE int fd = openat(w->root[i], path,
 					      O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOATIME);
 
-		rec_put(r, W_UPPER, TAG_DATA, fd < 0 ? (uint64_t)errno : look_content(fd));
+		rec_put(r, W_UPPER, TAG_DATA, fd < 0 ? (uint64_t)errno : look_content(fd, NULL));
 	}
 	look_marks(w, i, w->root[i], path);
 	return sx.stx_mode;
@@ -219,18 +239,19 @@ static void list_upper(struct walk *w, unsigned i, int fd, const char *dir)
 
 /* ---- The index ---- */
 
-/* The difference that the attribute `nlink` records, 0 if there is none. */
-static long recorded_links(const struct walk *w, const char *path)
+/* The visible links by the attribute `nlink`, which counts from those in upper or from those below. */
+static long recorded_links(const struct walk *w, const char *path, long upper, long lower)
 {
 	char name[64], value[32] = "";
 
 	(void)snprintf(name, sizeof(name), "%snlink", prefix_of(w->run));
 	if (lgetxattr(path, name, value, sizeof(value) - 1) < 2)
-		return 0;
-	return value[0] == 'U' ? strtol(value + 1, NULL, 10) : 0;
+		return upper;
+	return (value[0] == 'U' ? upper : lower) + strtol(value + 1, NULL, 10);
 }
 
-static uint64_t index_key(unsigned side, const char *name)
+/* What an entry stands for, and how many names that has below. */
+static uint64_t index_key(unsigned side, const char *name, long *ret_links)
 {
 	unsigned char raw[128];
 	size_t n = strlen(name) / 2;
@@ -243,6 +264,7 @@ static uint64_t index_key(unsigned side, const char *name)
 			return 1;
 		raw[i] = (unsigned char)byte;
 	}
+	*ret_links = stored_links(side, raw, n);
 	return stored_name(side, raw, n);
 }
 
@@ -250,7 +272,8 @@ static void index_entry(struct walk *w, unsigned i, const char *name)
 {
 	struct rec *r = w->run->rec[i];
 	struct str key;
-	uint64_t what = index_key(i, name);
+	long lower = 0;
+	uint64_t what = index_key(i, name, &lower);
 	char shown[32];
 	struct stat st;
 
@@ -265,7 +288,7 @@ static void index_entry(struct walk *w, unsigned i, const char *name)
 	rec_put_key(r, W_UPPER, TAG_NAME, key, st.st_mode);
 	if (!S_ISDIR(st.st_mode))
 		rec_put_key(r, W_UPPER, TAG_NLINK, key,
-			    (uint64_t)((long)st.st_nlink + recorded_links(w, name)));
+			    (uint64_t)recorded_links(w, name, (long)st.st_nlink, lower));
 }
 
 static void index_list(struct walk *w, unsigned i)
@@ -321,7 +344,7 @@ bool upper_compare(struct run *run)
 	if (good && cfg->index) {
 		index_list(&w, 0);
 		index_list(&w, 1);
-		good = compare_records(run, NULL, "index");
+		good = compare_records(run, NULL, INDEX_PATH);
 	}
 	good = good && walk_pair(&w);
 	return chdir("/") == 0 && good;

@@ -639,7 +639,7 @@ static int io_control(uint32_t cmd, const void *value, uint32_t in_size, uint32_
 
 static void ioctls(void **state)
 {
-	const uint32_t flags = 0x20;
+	const uint32_t flags = 0x40;
 	struct fsxattr fsx = { .fsx_xflags = 3, .fsx_projid = 99 };
 	int64_t off;
 	uint64_t id;
@@ -653,7 +653,7 @@ static void ioctls(void **state)
 			 sizeof(struct fuse_ioctl_out) + 4);
 	assert_int_equal(io_control(FS_IOC_SETFLAGS, &flags, 4, 0), sizeof(struct fuse_ioctl_out));
 	assert_true(h.stack.fileattr.flags_valid);
-	assert_int_equal(h.stack.fileattr.flags, 0x20);
+	assert_int_equal(h.stack.fileattr.flags, 0x40);
 	assert_true(notified(&id, &off));
 	assert_int_equal(off, -1);
 	assert_int_equal(io_control(FS_IOC_SETFLAGS, &flags, 3, 0), -EINVAL);
@@ -665,6 +665,35 @@ static void ioctls(void **state)
 	assert_int_equal(io_control(FS_IOC_FSGETXATTR, "", 0, sizeof(fsx)),
 			 sizeof(struct fuse_ioctl_out) + sizeof(fsx));
 	assert_int_equal(io_control(FIGETBSZ, "", 0, 4), -ENOTTY);
+}
+
+/* Dirty pages are written back before they would be refused, and nobody waits who serves. */
+static void guarding_waits_elsewhere(void **state)
+{
+	const uint32_t flags = FS_IMMUTABLE_FL;
+	const struct fsxattr fsx = { .fsx_xflags = FS_XFLAG_APPEND };
+	int64_t off;
+	uint64_t id;
+
+	(void)state;
+	h.rq.late = LATE_MAY;
+	assert_int_equal(io_control(FS_IOC_SETFLAGS, &flags, 4, 0), REQUEST_LATE);
+	assert_int_equal(io_control(FS_IOC_FSSETXATTR, &fsx, sizeof(fsx), 0), REQUEST_LATE);
+	assert_false(notified(&id, &off));
+	h.rq.late = LATE_IS;
+	assert_int_equal(io_control(FS_IOC_SETFLAGS, &flags, 4, 0), sizeof(struct fuse_ioctl_out));
+	assert_int_equal(h.stack.fileattr.flags, FS_IMMUTABLE_FL);
+	assert_true(notified(&id, &off));
+	assert_int_equal(id, 100);
+	assert_int_equal(off, 0);
+	assert_true(notified(&id, &off));
+	assert_int_equal(off, -1);
+	h.rq.late = LATE_NEVER;
+	assert_int_equal(io_control(FS_IOC_SETFLAGS, &flags, 4, 0), sizeof(struct fuse_ioctl_out));
+	assert_true(notified(&id, &off));
+	assert_int_equal(off, -1);
+	assert_false(notified(&id, &off));
+	h.rq.late = LATE_MAY;
 }
 
 static int seek(uint64_t off, uint32_t whence)
@@ -855,6 +884,7 @@ int main(void)
 		TEST(listings_fit_and_count),
 		TEST(xattrs),
 		TEST(ioctls),
+		TEST(guarding_waits_elsewhere),
 		TEST(seeking_waits_elsewhere_or_guesses),
 		TEST(copying_is_clamped_and_checked),
 		TEST(interrupts_find_their_request),
