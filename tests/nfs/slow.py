@@ -5,6 +5,7 @@ as the test wants: others are told to come again, reading goes on, and in the en
 
 import os
 import signal
+import struct
 import subprocess
 import threading
 
@@ -159,6 +160,30 @@ def replay_of_a_long_one():
                 again.send_record(message)
                 second = again.recv_record()
             same(second, first)
+
+
+@case
+def of_a_lone_client():
+    """who was waited for is answered on the same connection while what it asked copies a file up"""
+    with Frozen() as s:
+        for i in range(3):
+            s.lower(f"big{i}", b"b" * (1 << 20))
+        s.lower("other", "other")
+        with s.client() as c:
+            handles, other = [c.walk(f"big{i}") for i in range(3)], c.walk("other")
+        for fh in handles:
+            s.freeze()
+            with s.lone_client(other) as c:
+                slow = c.pack(7, opaque(fh) + u64(0) + u32(3, FILE_SYNC) + opaque("NEW"))
+                c.send_record(slow)
+                s.await_stuck(1)
+                for _ in range(3):
+                    same(c.read(other).data, b"other")
+                same(c.read(fh, 0, 3).data, b"bbb")
+                s.thaw()
+                answer = c.recv_record()
+                same(c.reply(answer, struct.unpack(">I", slow[:4])[0]).u32(), OK)
+                same(c.read(fh, 0, 4).data, b"NEWb")
 
 
 main()
