@@ -152,4 +152,20 @@ def a_free_port():
         assert "another one goes on" in s.messages()
 
 
+@case
+def again_and_again():
+    """more ends within a minute than restarts= allows: the service ends, and says so"""
+    with Server(extra=["-o", "restarts=2"]) as s:
+        with Patient(s.port) as c:
+            for _ in range(2):
+                for pid in children(s.process.pid):
+                    os.kill(pid, signal.SIGKILL)
+                c.null()
+        for pid in children(s.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        same(s.process.wait(60), 1)
+        assert s.messages().endswith("ended 3 times within a minute: giving up\n"), s.messages()
+        s.process = None
+
+
 main()
