@@ -186,4 +186,36 @@ def of_a_lone_client():
                 same(c.read(fh, 0, 4).data, b"NEWb")
 
 
+@case
+def at_the_same_time():
+    """who was not the only one to change something is not told what was before; who was, is"""
+    with Frozen() as s:
+        with s.client() as c, s.client() as other:
+            root = c.root()
+            d, fh = c.mkdir(root, "d").fh, c.create(root, "f").fh
+            for name in "abxy":
+                same(c.create(d, name).status, OK)
+            to = opaque(d)
+            for one, two in (
+                    ((12, to + opaque("a")), (12, to + opaque("b"))),
+                    ((7, opaque(fh) + u64(0) + u32(1, FILE_SYNC) + opaque("x")),
+                     (7, opaque(fh) + u64(1) + u32(1, FILE_SYNC) + opaque("y"))),
+                    ((14, to + opaque("x") + opaque(root) + opaque("x")),
+                     (14, to + opaque("y") + opaque(root) + opaque("y")))):
+                s.freeze()
+                c.send_record(c.pack(*one))
+                s.await_stuck(1)
+                other.send_record(other.pack(*two))
+                s.await_stuck(2)
+                s.thaw()
+                for asked in (c, other):
+                    r = asked.reply(asked.recv_record())
+                    status, (before, after) = r.u32(), r.wcc()
+                    same((status, before), (OK, None))
+                    assert after
+            alone = c.mkdir(d, "alone")
+            assert alone.before and alone.before["mtime"] != alone.after["mtime"]
+            assert c.write(fh, "z").before
+
+
 main()
