@@ -218,4 +218,28 @@ def at_the_same_time():
             assert c.write(fh, "z").before
 
 
+@case
+def many_under_way():
+    """of one connection 32 requests are under way and no more is read; others are served meanwhile"""
+    with Frozen(extra=["--threads", "64"]) as s:
+        with s.client() as c, s.client() as other:
+            root = c.root()
+            handles = [c.create(root, f"f{i}").fh for i in range(40)]
+            messages = [c.pack(7, opaque(fh) + u64(0) + u32(1, UNSTABLE) + opaque("x"))
+                        for fh in handles]
+            s.freeze()
+            for message in messages:
+                c.send_record(message)
+            s.await_stuck(32)
+            for _ in range(20):
+                same(other.getattr(handles[39]).attr["size"], 0)
+                same(s.stuck(), 32)
+            s.thaw()
+            answers = {record[:4]: record for record in (c.recv_record() for _ in messages)}
+            for message in messages:
+                same(c.reply(answers[message[:4]]).u32(), OK)
+            for fh in handles:
+                same(other.getattr(fh).attr["size"], 1)
+
+
 main()
