@@ -9,8 +9,8 @@ build="gcc libc6-dev make pkg-config python3 meson ninja-build liburing-dev libs
 	libxxhash-dev
 	libcmocka-dev libtirpc-dev rpcsvc-proto"
 test="fuse3 attr acl libcap2-bin e2fsprogs xfsprogs btrfs-progs squashfs-tools util-linux podman
-	runc busybox-static git make fio strace libnfs-utils libnfs-dev nfs-ganesha nfs-ganesha-vfs
-	rpcbind iproute2"
+	runc busybox-static git make fio strace libnfs-utils libnfs-dev
+	libfuse3-dev pkg-config nfs-ganesha nfs-ganesha-vfs rpcbind iproute2"
 lint="clang clang-format clang-tidy libclang-rt-dev cppcheck shellcheck mandoc gcovr"
 bench="fuse3 git fio"
 bench_nfs="libnfs-dev nfs-ganesha nfs-ganesha-vfs rpcbind iproute2 e2fsprogs"

@@ -175,21 +175,25 @@ static int make_transport(struct nfs_front *front, const struct nfs_front_config
 	return r;
 }
 
-/* What the server before this one told its clients goes on to be true. */
-static uint64_t share(struct nfs_front *front, const struct super_link *link, uint64_t verf)
+/*
+ * What the server before this one told its clients goes on to be true.  VERF is a new verifier: what was
+ * written and not committed may be lost since the one before.  Not by the end of a process alone, but
+ * when that ended in a sync, nobody knows whether the sync failed.
+ */
+static void share(struct nfs_front *front, const struct super_link *link, uint64_t verf)
 {
-	struct state_nfs *shared = link ? &link->state->mem->nfs : NULL;
+	struct state_nfs *kept = link ? &link->state->mem->nfs : &front->own;
+	const bool valid = atomic_load(&kept->valid) != 0;
 
-	if (!shared)
-		return verf;
-	if (!atomic_load(&shared->valid)) {
-		shared->write_verf = verf;
-		memcpy(shared->key, front->key.key, sizeof(shared->key));
-		atomic_store(&shared->valid, 1);
+	front->kept = kept;
+	if (atomic_exchange(&kept->syncing, 0) > 0 || !valid)
+		atomic_store(&kept->write_verf, verf);
+	if (!valid) {
+		memcpy(kept->key, front->key.key, sizeof(kept->key));
+		atomic_store(&kept->valid, 1);
 	}
 	/* The key may have come from nowhere but a random number. */
-	memcpy(front->key.key, shared->key, sizeof(shared->key));
-	return shared->write_verf;
+	memcpy(front->key.key, kept->key, sizeof(kept->key));
 }
 
 static int set_up(struct nfs_front *front, const struct nfs_front_config *config)
@@ -203,12 +207,9 @@ static int set_up(struct nfs_front *front, const struct nfs_front_config *config
 		r = take_key(front, config);
 	if (r < 0)
 		return r;
-	/* New at each start: what was written and not committed may be lost since.  But not by the end of a
-	 * process. */
 	if (getrandom(&verf, sizeof(verf), 0) != sizeof(verf))
 		return -EIO;
-	verf = share(front, config->link, verf);
-	atomic_store(&front->write_verf, verf);
+	share(front, config->link, verf);
 	derive(front);
 	/* Without a work directory nothing can be changed, so there is nothing to keep. */
 	r = lam_stack_file(front->stack, REPLIES_NAME, &fd);
@@ -287,6 +288,7 @@ void nfs_front_close(struct nfs_front *front)
 	free(front->rules);
 	free(front->export_path);
 	explicit_bzero(&front->key, sizeof(front->key));
+	explicit_bzero(&front->own, sizeof(front->own));
 	free(front);
 }
 

@@ -23,6 +23,7 @@
 #include "base/mutex.h"
 #include "front.h"
 #include "nfs3.h" /* made from nfs3.x */
+#include "super/state.h"
 #include "xdr.h"
 
 #define NFS_PROGRAM 100003u
@@ -152,7 +153,8 @@ struct nfs_front {
 	void *ctx;
 	unsigned n_workers;
 
-	_Atomic uint64_t write_verf;
+	struct state_nfs *kept; /* in the supervisor's memory, or OWN */
+	struct state_nfs own;
 	atomic_bool cancelled; /* long copies are to stop */
 	atomic_uint stops;
 	struct drc *drc;

@@ -105,19 +105,24 @@ void proc_read(struct nfs_call *call, void *args, void *res)
 	put_read(call, &obj, (unsigned)n, in->offset + (uint64_t)n >= obj.attr.size);
 }
 
-/* Make durable.  A failure means that data may be lost, also other clients'. */
+/* Make durable.  A failure means that data may be lost, also other clients'; so may the end of the
+ * process meanwhile. */
 static nfsstat3 sync_data(struct nfs_call *call, uint64_t id, bool data_only)
 {
-	int r = lam_fsync(call->front->stack, &call->lam, id, data_only);
+	struct state_nfs *kept = call->front->kept;
+	int r;
 
+	atomic_fetch_add(&kept->syncing, 1);
+	r = lam_fsync(call->front->stack, &call->lam, id, data_only);
 	if (r < 0)
-		atomic_fetch_add(&call->front->write_verf, 1);
+		atomic_fetch_add(&kept->write_verf, 1);
+	atomic_fetch_sub(&kept->syncing, 1);
 	return nfs_status(r);
 }
 
 static void put_verf(const struct nfs_call *call, char ret[WRITEVERFSIZE3])
 {
-	uint64_t verf = atomic_load(&call->front->write_verf);
+	uint64_t verf = atomic_load(&call->front->kept->write_verf);
 
 	memcpy(ret, &verf, WRITEVERFSIZE3);
 }
@@ -164,12 +169,12 @@ void proc_write(struct nfs_call *call, void *args, void *res)
 	if (out->status == NFS3_OK && !change_begin(call, w.obj.id)) {
 		out->status = NFS3ERR_JUKEBOX;
 	} else if (out->status == NFS3_OK) {
+		/* The verifier from before: a sync that fails from now on may lose what is written here. */
+		put_verf(call, ok->verf);
 		out->status = write_all(call, in, &w.obj, &count);
 		change_end(call);
 		tell_changed(call, w.obj.id);
 	}
-	/* The verifier from before the sync: if that fails, the client must not trust it. */
-	put_verf(call, ok->verf);
 	if (out->status == NFS3_OK && stable != UNSTABLE)
 		out->status = sync_data(call, w.obj.id, stable == DATA_SYNC);
 	wcc_end(call, &w, &wcc);
@@ -193,10 +198,11 @@ void proc_commit(struct nfs_call *call, void *args, void *res)
 	if (out->status == NFS3_OK)
 		out->status = check_file(call, &w.obj, MAY_WRITE);
 	/* RFC 1813 allows to sync more than the range. */
-	if (out->status == NFS3_OK) {
-		put_verf(call, out->commit3res_u.ok.verf);
+	if (out->status == NFS3_OK)
 		out->status = sync_data(call, w.obj.id, false);
-	}
+	/* The verifier from after it: another sync of the file, that failed, may have got the error. */
+	if (out->status == NFS3_OK)
+		put_verf(call, out->commit3res_u.ok.verf);
 	wcc_end(call, &w, &wcc);
 	if (out->status == NFS3_OK)
 		out->commit3res_u.ok.wcc = wcc;

@@ -93,8 +93,8 @@ struct state_backing {
 
 struct state_nfs {
 	_Atomic uint32_t valid;
-	uint32_t reserved;
-	uint64_t write_verf;
+	_Atomic uint32_t syncing; /* syncs of data that have begun and not ended */
+	_Atomic uint64_t write_verf;
 	uint8_t key[16];
 };
 

@@ -202,10 +202,10 @@ static void finish(struct super *s, int status)
 
 static void give_up(struct super *s)
 {
-	say(s, LOG_CRIT,
-	    "the server ended %u times within a minute: giving up; the mount is cut off, end it with "
-	    "lamina umount",
-	    s->n_deaths);
+	const bool mount = atomic_load(&s->state->mem->fuse.agreed) != 0;
+
+	say(s, LOG_CRIT, "the server ended %u times within a minute: giving up%s", s->n_deaths,
+	    mount ? "; the mount is cut off, end it with lamina umount" : "");
 	abort_connection(s);
 	if (s->now.pid)
 		(void)kill(s->now.pid, SIGKILL);

@@ -43,6 +43,7 @@ static void set_up(void)
 	CHECK(front && answer);
 	front->n_workers = 4;
 	front->async = true;
+	front->kept = &front->own;
 	memset(front->key.key, 7, sizeof(front->key.key));
 }
 

@@ -22,6 +22,9 @@ REG, DIR, BLK, CHR, LNK, SOCK, FIFO = range(1, 8)
 UNSTABLE, DATA_SYNC, FILE_SYNC = range(3)
 UNCHECKED, GUARDED, EXCLUSIVE = range(3)
 NFS, MOUNT = 100003, 100005
+# So many requests of one connection, with no other between them, make it a lone one (src/nfs/lone.c);
+# a few more during which nothing came soon end that.
+LONE_AFTER = 34
 
 
 def u32(*values):
@@ -508,6 +511,13 @@ class Server:
 
     def client(self, cred=(0, 0), **more):
         return Client(self.port, cred, **more)
+
+    def lone_client(self, fh):
+        """A new connection that has just become a lone one, by asking for attributes of FH."""
+        c = self.client()
+        for _ in range(LONE_AFTER):
+            same(c.getattr(fh).status, OK)
+        return c
 
     def __enter__(self):
         return self.start()

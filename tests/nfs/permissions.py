@@ -3,6 +3,7 @@
 """Who may do what: modes, groups, ACLs, sticky directories, squashing and rules by address."""
 
 import os
+import shutil
 import subprocess
 
 from client import *  # pylint: disable=wildcard-import,unused-wildcard-import
@@ -217,6 +218,56 @@ def rules():
             except Closed:
                 got = (False, None)
             same((source, got), (source, (reads, (OK if writes else ROFS) if reads else None)))
+
+
+@case
+def by_default():
+    """nobody but this machine is listened to, unless --listen says so; and only one port"""
+    with Server() as s:
+        s.stop()
+        layers = ["-o", f"lowerdir={s.path('lower')},upperdir={s.path('upper')},"
+                  f"workdir={s.path('work')}"]
+        # In a network of its own, where the usual port is free.
+        s.command = lambda: ["unshare", "-n", "sh", "-c", 'ip link set lo up && exec "$@"', "sh",
+                             s.program, "nfs", "-f"] + layers
+        s.start()
+        same(s.port, 2049)
+        rows = []
+        for table in ("tcp", "tcp6", "udp", "udp6"):
+            with open(f"/proc/{s.process.pid}/net/{table}", encoding="ascii") as file:
+                rows += [(table, line.split()[1]) for line in file.readlines()[1:]]
+        same(rows, [("tcp", "0100007F:0801")])
+
+
+@case
+def an_ordinary_user():
+    """no more privilege is needed than the layers ask for"""
+    with Server(allow=["127.0.0.1"]) as s:
+        s.stop()
+        s.lower("dir/file", "from below")
+        for name in ("lower", "lower/dir", "lower/dir/file", "upper", "work"):
+            os.chown(s.path(name), 1000, 1000)
+        shutil.rmtree(s.path("work"))  # what root has made in it
+        os.mkdir(s.path("work"))
+        os.chown(s.path("work"), 1000, 1000)
+        s.program = shutil.copy(s.program, s.path("lamina"))  # where this user may look
+        command = s.command
+        s.command = lambda: ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups",
+                             "--inh-caps=-all"] + command()
+        s.start()
+        with s.client((1000, 1000)) as c:
+            root, fh = c.root(), c.walk("dir/file")
+            same(c.write(fh, "FROM").status, OK)
+            made = c.create(c.walk("dir"), "new", mode=0o600)
+            same((made.status, made.attr["uid"]), (OK, 1000))
+            same(c.rename(c.walk("dir"), "file", root, "moved").status, OK)
+        s.stop()
+        s.start()
+        with s.client((1000, 1000)) as c:
+            same(c.read(c.walk("moved")).data, b"FROM below")
+            same(c.read(fh).data, b"FROM below")
+            same(c.remove(root, "moved").status, OK)
+        same(os.stat(s.path("upper", "dir", "new")).st_uid, 1000)
 
 
 @case

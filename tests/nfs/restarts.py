@@ -156,13 +156,28 @@ def between_doing_and_answering():
 
 
 def kill_at(s, name, when=1):
-    """A tracer that kills the server at its WHENth system call NAME; it has begun when this returns."""
-    killer = subprocess.Popen(["strace", "-f", "-p", str(s.worker()), "-e", f"trace={name}",
-                               "-e", f"inject={name}:signal=SIGKILL:when={when}"], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    line = killer.stderr.readline()
+    """A tracer that kills the server at its WHENth system call NAME."""
+    return tamper(s, f"{name}:signal=SIGKILL:when={when}")
+
+
+def tamper(s, *what):
+    """A tracer that does WHAT to system calls of the server, as strace has it; it has begun when this
+    returns."""
+    command = ["strace", "-f", "-p", str(s.worker()),
+               "-e", "trace=" + ",".join(one.partition(":")[0] for one in what)]
+    for one in what:
+        command += ["-e", "inject=" + one]
+    tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE)
+    line = tracer.stderr.readline()
     assert b"attached" in line, line
-    return killer
+    return tracer
+
+
+def untamper(tracer):
+    tracer.send_signal(signal.SIGINT)
+    tracer.stderr.read()  # to its end: the server goes on alone
+    tracer.wait(60)
 
 
 @case
@@ -308,6 +323,74 @@ def answers_are_kept():
                     same(c.recv_record(), answer)
                 same(sorted(e.name for e in c.list(root)),
                      [b".", b"..", b"dir", b"gone", b"low", b"low2", b"new", b"two-a", b"two-b"])
+
+
+def begun(c, root, name):
+    """A new file with data that is not committed; its handle, and the verifier."""
+    fh = c.create(root, name).fh
+    return fh, c.write(fh, "data", 0, UNSTABLE).verf
+
+
+@case
+def a_failed_sync():
+    """when a sync fails the verifier is another one, for whoever has written before; and stays so"""
+    with Server(extra=["-o", "restarts=1000"]) as s:
+        with s.client() as c, s.client() as other:
+            root = c.root()
+            fh, verf = begun(c, root, "f")
+            tracer = tamper(s, "fsync:error=EIO:when=1")
+            same(other.commit(fh).status, IO)
+            untamper(tracer)
+            after = c.commit(fh).verf
+            assert after != verf
+            same(c.write(fh, "data", 0, UNSTABLE).verf, after)
+        # A worker that takes the place of this one must not tell the first one again.
+        for pid in s.children():
+            os.kill(pid, signal.SIGKILL)
+        with s.client() as c:
+            same(c.write(fh, "data", 0, UNSTABLE).verf, after)
+
+
+@case
+def a_failed_sync_meanwhile():
+    """data that was written before a sync failed, and is answered after it, is not under the new verifier"""
+    with Server() as s:
+        with s.client() as c, s.client() as other:
+            root = c.root()
+            fh, verf = begun(c, root, "f")
+            tracer = tamper(s, "pwrite64:delay_exit=2000000:when=1", "fsync:error=EIO:when=1")
+            message = c.pack(7, opaque(fh) + u64(4) + u32(4, UNSTABLE) + opaque("more"))
+            c.send_record(message)
+            while os.stat(s.path("upper", "f")).st_size < 8:
+                time.sleep(0.01)
+            same(other.commit(fh).status, IO)
+            c.sock.setblocking(False)
+            try:
+                c.sock.recv(1, socket.MSG_PEEK)
+                raise AssertionError("the WRITE was answered before the sync")
+            except BlockingIOError:
+                c.sock.settimeout(60)
+            r = c.reply(c.recv_record())
+            same(r.u32(), OK)
+            r.wcc()
+            same((r.u32(), r.u32()), (4, UNSTABLE))
+            same(r.take(8), verf)
+            untamper(tracer)
+            assert c.commit(fh).verf != verf
+
+
+@case
+def killed_in_a_sync():
+    """nobody knows how a sync ended in which the worker was killed: the verifier is another one"""
+    with Server(extra=["-o", "restarts=1000"]) as s:
+        with s.client() as c:
+            fh, verf = begun(c, c.root(), "f")
+            tracer = tamper(s, "fsync:signal=SIGKILL:when=1")
+            c.send_record(c.pack(21, opaque(fh) + u64(0) + u32(0)))
+            tracer.stderr.read()
+            tracer.wait(60)
+        with s.client() as c:
+            assert c.write(fh, "data", 0, UNSTABLE).verf != verf
 
 
 @case

@@ -5,6 +5,7 @@ as the test wants: others are told to come again, reading goes on, and in the en
 
 import os
 import signal
+import struct
 import subprocess
 import threading
 
@@ -159,6 +160,86 @@ def replay_of_a_long_one():
                 again.send_record(message)
                 second = again.recv_record()
             same(second, first)
+
+
+@case
+def of_a_lone_client():
+    """who was waited for is answered on the same connection while what it asked copies a file up"""
+    with Frozen() as s:
+        for i in range(3):
+            s.lower(f"big{i}", b"b" * (1 << 20))
+        s.lower("other", "other")
+        with s.client() as c:
+            handles, other = [c.walk(f"big{i}") for i in range(3)], c.walk("other")
+        for fh in handles:
+            s.freeze()
+            with s.lone_client(other) as c:
+                slow = c.pack(7, opaque(fh) + u64(0) + u32(3, FILE_SYNC) + opaque("NEW"))
+                c.send_record(slow)
+                s.await_stuck(1)
+                for _ in range(3):
+                    same(c.read(other).data, b"other")
+                same(c.read(fh, 0, 3).data, b"bbb")
+                s.thaw()
+                answer = c.recv_record()
+                same(c.reply(answer, struct.unpack(">I", slow[:4])[0]).u32(), OK)
+                same(c.read(fh, 0, 4).data, b"NEWb")
+
+
+@case
+def at_the_same_time():
+    """who was not the only one to change something is not told what was before; who was, is"""
+    with Frozen() as s:
+        with s.client() as c, s.client() as other:
+            root = c.root()
+            d, fh = c.mkdir(root, "d").fh, c.create(root, "f").fh
+            for name in "abxy":
+                same(c.create(d, name).status, OK)
+            to = opaque(d)
+            for one, two in (
+                    ((12, to + opaque("a")), (12, to + opaque("b"))),
+                    ((7, opaque(fh) + u64(0) + u32(1, FILE_SYNC) + opaque("x")),
+                     (7, opaque(fh) + u64(1) + u32(1, FILE_SYNC) + opaque("y"))),
+                    ((14, to + opaque("x") + opaque(root) + opaque("x")),
+                     (14, to + opaque("y") + opaque(root) + opaque("y")))):
+                s.freeze()
+                c.send_record(c.pack(*one))
+                s.await_stuck(1)
+                other.send_record(other.pack(*two))
+                s.await_stuck(2)
+                s.thaw()
+                for asked in (c, other):
+                    r = asked.reply(asked.recv_record())
+                    status, (before, after) = r.u32(), r.wcc()
+                    same((status, before), (OK, None))
+                    assert after
+            alone = c.mkdir(d, "alone")
+            assert alone.before and alone.before["mtime"] != alone.after["mtime"]
+            assert c.write(fh, "z").before
+
+
+@case
+def many_under_way():
+    """of one connection 32 requests are under way and no more is read; others are served meanwhile"""
+    with Frozen(extra=["--threads", "64"]) as s:
+        with s.client() as c, s.client() as other:
+            root = c.root()
+            handles = [c.create(root, f"f{i}").fh for i in range(40)]
+            messages = [c.pack(7, opaque(fh) + u64(0) + u32(1, UNSTABLE) + opaque("x"))
+                        for fh in handles]
+            s.freeze()
+            for message in messages:
+                c.send_record(message)
+            s.await_stuck(32)
+            for _ in range(20):
+                same(other.getattr(handles[39]).attr["size"], 0)
+                same(s.stuck(), 32)
+            s.thaw()
+            answers = {record[:4]: record for record in (c.recv_record() for _ in messages)}
+            for message in messages:
+                same(c.reply(answers[message[:4]]).u32(), OK)
+            for fh in handles:
+                same(other.getattr(fh).attr["size"], 1)
 
 
 main()

@@ -76,4 +76,52 @@ def the_same_answer():
         c.close()
 
 
+def listening(pids):
+    """The TCP ports that these processes listen on."""
+    inodes = set()
+    for pid in pids:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            target = os.readlink(f"/proc/{pid}/fd/{fd}")
+            if target.startswith("socket:["):
+                inodes.add(target[len("socket:["):-1])
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    return {int(r[1].split(":")[1], 16) for r in rows if r[3] == "0A" and r[9] in inodes}
+
+
+@case
+def a_free_port():
+    """--listen ADDR:0: the port that was taken stays, whichever worker serves"""
+    with Server(extra=["-o", "restarts=1000"]) as s:
+        with open(f"/proc/{s.process.pid}/cmdline", encoding="utf-8") as file:
+            assert "127.0.0.1:0" in file.read().split("\0")
+        told = s.port
+        for _ in range(5):
+            old = children(s.process.pid)
+            same(listening(old + [s.process.pid]), {told})
+            for pid in old:
+                os.kill(pid, signal.SIGKILL)
+            with Patient(told) as c:
+                c.null()
+                new = children(s.process.pid)
+                assert new and not set(new) & set(old), (old, new)
+        assert "another one goes on" in s.messages()
+
+
+@case
+def again_and_again():
+    """more ends within a minute than restarts= allows: the service ends, and says so"""
+    with Server(extra=["-o", "restarts=2"]) as s:
+        with Patient(s.port) as c:
+            for _ in range(2):
+                for pid in children(s.process.pid):
+                    os.kill(pid, signal.SIGKILL)
+                c.null()
+        for pid in children(s.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        same(s.process.wait(60), 1)
+        assert s.messages().endswith("ended 3 times within a minute: giving up\n"), s.messages()
+        s.process = None
+
+
 main()

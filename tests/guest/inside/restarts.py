@@ -9,7 +9,7 @@ import random
 import sys
 import time
 
-from lib import alive, check, exists, get, opened, put, same, told, wait_for
+from lib import TOP, alive, check, exists, get, opened, put, same, told, wait_for
 from servers import M
 
 HERE = M + "/three"
@@ -188,7 +188,7 @@ def restart_often(server, report, times):
 
 
 def in_the_middle(server, times):
-    stop, report = "/run/three-stop", "/run/three-report"
+    stop, report = TOP + "/run/three-stop", TOP + "/run/three-report"
     with check(f"3 {times} restarts and kills while names and data change: the work goes on"):
         os.mkdir(HERE + "/work")
         put(HERE + "/work/log", "")

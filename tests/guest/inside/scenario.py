@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """scenario.py SERVER [GROUP...]: serve a stack that way and do all in GROUPs (all) with it."""
 
+import os
+import signal
 import sys
 
 import files
@@ -14,13 +16,11 @@ import work
 GROUPS = {"files": files, "restarts": restarts, "work": work, "trees": trees}
 
 
-def main(name, wanted):
-    lib.watch()
-    groups = [GROUPS[n] for n in (wanted or GROUPS)]
+def scenario(name, groups):
     server = servers.make(name)
     servers.layers()
     for group in groups:
-        group.lay("/d/lower")
+        group.lay(servers.D + "/lower")
         lib.alive()
     lib.drop_caches()
     lib.told(f"the layers are made; up for {lib.get('/proc/uptime').split()[0].decode()} s")
@@ -31,7 +31,15 @@ def main(name, wanted):
         group.go(server)
     with lib.check("0 unmount"):
         server.no_client()
-        server.stop(servers.signal.SIGTERM)
+        server.stop(signal.SIGTERM)
+
+
+def main(name, wanted):
+    watcher = lib.watch()
+    try:
+        scenario(name, [GROUPS[n] for n in (wanted or GROUPS)])
+    finally:
+        os.kill(watcher, signal.SIGKILL)
     return 1 if lib.counts["failed"] else 0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The ways to serve one stack of layers by NFS, each with a kernel client.
+"""The ways to serve one stack of layers by NFS, each with a kernel client, or with programs over libnfs.
 
 M is where the client has it; THERE is where the scenario makes changes "on the server": the mount
 by FUSE, or, where there is none, another client that shares no cache with the first."""
@@ -8,14 +8,15 @@ import os
 import signal
 import socket
 
-from lib import Outside, drop_caches, end, processes, put, wait_for
+from lib import TOP, Outside, drop_caches, end, processes, put, wait_for
 
 # Since 6.9 a FUSE server's requests can be asked for again, so only then another worker goes on.
 KERNEL = tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2])
-LAMINA = "/guest/lamina"
-M, X, S = "/m", "/x", "/s"
-LAYERS = "lowerdir=/d/lower,upperdir=/d/upper,workdir=/d/work"
-PORT = 20490
+LAMINA = os.environ["LAMINA"] if TOP else "/guest/lamina"
+FSX, SHIM = TOP + "/guest/fsx", TOP + "/guest/mount_libnfs"
+M, X, S, D = TOP + "/m", TOP + "/x", TOP + "/s", TOP + "/d"
+LAYERS = f"lowerdir={D}/lower,upperdir={D}/upper,workdir={D}/work"
+PORT = int(os.environ.get("LAMINA_SCENARIO_PORT", "20490"))
 CLIENT = "hard,actimeo=0"
 BUILT_IN = f"vers=3,proto=tcp,port={PORT},mountport={PORT},mountproto=tcp,nolock,{CLIENT}"
 
@@ -42,6 +43,9 @@ class Server:
     version, twice, restarts = "3", False, 6
     # Does it know that a file of a lower layer was removed when all it has is a handle?
     complete = True
+    # Seconds between changes of a directory that is listed: the kernel's client forgets what it has read of
+    # it at each change that it hears of.
+    pause = 0.05
 
     def start(self):
         raise NotImplementedError
@@ -164,6 +168,35 @@ class BuiltIn(Server):
         run(["umount", M, S])
 
 
+class LibNfs(BuiltIn):
+    """The same, with mounts over libnfs (tests/nfs/mount_libnfs.c) in place of the kernel's client."""
+
+    command = BuiltIn.command + ["-o", "restarts=1000"]
+    pause = 0
+
+    def __init__(self):
+        super().__init__()
+        self.mounts = {}
+
+    def client(self):
+        url = f"nfs://127.0.0.1/?version=3&nfsport={PORT}&mountport={PORT}"
+        for where, more in ((M, ["-m"]), (S, [])):
+            self.mounts[where] = outside.start([SHIM] + more + [url, where])
+            wait_for("the mount", lambda path=where: os.path.ismount(path))
+
+    def no_client(self):
+        super().no_client()
+        while self.mounts:
+            status = outside.status(self.mounts.popitem()[1])
+            assert status == 0, f"a client ended with status {status}"
+
+    def kill_worker(self):
+        end(pid for pid, parent in processes(LAMINA).items() if parent == self.pid)
+
+    def hows(self):
+        return {**super().hows(), "kill -9 of the worker": self.kill_worker}
+
+
 class Both(Mounted):
     """`lamina mount --nfs`: changes are made in the mount by FUSE."""
 
@@ -183,9 +216,11 @@ def make(name):
         return Knfsd("3", ",nfs_export=on")
     if name == "knfsd4":
         return Knfsd("4.2", "")
+    if name == "libnfs":
+        return LibNfs()
     return BuiltIn() if name == "nfs3" else Both()
 
 
 def layers():
     for name in ("lower", "upper", "work", "plain"):
-        os.makedirs("/d/" + name)
+        os.makedirs(f"{D}/{name}")

@@ -2,14 +2,16 @@
 """5: whole trees over the client: copied, archived, cloned, built and removed, with results as on
 ext4; and a directory with 100,000 entries, listed while names come and go."""
 
+import mmap
 import os
 import signal
+import struct
 import time
 
 from lib import alive, check, put, run, same, same_tree, told
-from servers import M
+from servers import D, M
 
-HERE, PLAIN = M + "/five", "/d/plain/five"
+HERE, PLAIN = M + "/five", D + "/plain/five"
 ENTRIES, FEWER = 100000, 6000
 SOURCES = 6
 MAKEFILE = """\
@@ -103,9 +105,9 @@ def trees(server):
 
 # ---- 100,000 entries ----
 
-def come_and_go(top):
-    """Until it is killed: names appear, are renamed, and go; none comes twice.  There is a pause,
-    as the client forgets what it has read of the directory at each change that it hears of."""
+def come_and_go(top, pause, done):
+    """Until it is killed: names appear, are renamed, and go; none comes twice.  DONE: memory for the
+    number of changes."""
     i = 0
     while True:
         put(f"{top}/new-{i}", "")
@@ -113,7 +115,8 @@ def come_and_go(top):
         if i >= 5:
             os.unlink(f"{top}/renamed-{i - 5}")
         i += 1
-        time.sleep(0.05)
+        done[:8] = struct.pack("Q", 3 * i)
+        time.sleep(pause)
 
 
 def listed(path):
@@ -126,24 +129,33 @@ def listed(path):
     return names
 
 
+def list_while(pid, changes):
+    """List until 30 changes came in between; the names of each listing, and how many changes."""
+    lists, came = [], 0
+    try:
+        while came <= 30:
+            before = changes()
+            lists.append(listed(M + "/many"))
+            came += changes() - before
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return lists, came
+
+
 def many(server):
     stay = {f"entry-{i:06d}" for i in range(ENTRIES)}
     with check(f"5 {ENTRIES} entries listed while names come and go: each once, none twice"):
+        done = mmap.mmap(-1, mmap.PAGESIZE)
         pid = os.fork()
         if pid == 0:
-            come_and_go(server.there + "/many")
-        try:
-            names = listed(M + "/many")
-        finally:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        same(len(names), len(set(names)))
-        same(stay - set(names), set())
-        assert all(name.startswith(("new-", "renamed-")) for name in set(names) - stay)
-        changes = max(int(n.split("-")[1]) for n in os.listdir(server.there + "/many")
-                      if n.startswith(("new-", "renamed-")))
-        told(f"{3 * changes} changes came in between")
-        assert changes > 10
+            come_and_go(server.there + "/many", server.pause, done)
+        lists, came = list_while(pid, lambda: struct.unpack("Q", done[:8])[0])
+        for names in lists:
+            same(len(names), len(set(names)))
+            same(stay - set(names), set())
+            assert all(name.startswith(("new-", "renamed-")) for name in set(names) - stay)
+        told(f"{came} changes came in between, in {len(lists)} listings")
     with check("5 a listing that is interrupted by kill -9 goes on where it was"):
         seen = []
         with os.scandir(M + "/fewer") as entries:

@@ -8,9 +8,9 @@ import os
 import random
 
 from lib import check, exists, fails, get, opened, put, run, same, same_tree, tree
-from servers import M
+from servers import D, FSX, M
 
-HERE, PLAIN = M + "/six", "/d/plain/six"
+HERE, PLAIN = M + "/six", D + "/plain/six"
 
 
 def lay(lower):
@@ -29,11 +29,11 @@ def lay(lower):
 def fsx():
     for i, more in enumerate(([], ["-r"], [])):
         with check(f"6 fsx, seed {i}, from below"):
-            run(["/guest/fsx", "-s", str(i), "-n", "700", "-l", "200000"] + more +
+            run([FSX, "-s", str(i), "-n", "700", "-l", "200000"] + more +
                 [f"{HERE}/fsx{i}"])
     with check("6 fsx, a new file"):
         put(HERE + "/new", "")
-        run(["/guest/fsx", "-s", "9", "-n", "700", "-l", "200000", HERE + "/new"])
+        run([FSX, "-s", "9", "-n", "700", "-l", "200000", HERE + "/new"])
 
 
 # ---- Random changes of names, side by side with ext4 ----
