@@ -81,7 +81,10 @@ def listening(pids):
     inodes = set()
     for pid in pids:
         for fd in os.listdir(f"/proc/{pid}/fd"):
-            target = os.readlink(f"/proc/{pid}/fd/{fd}")
+            try:
+                target = os.readlink(f"/proc/{pid}/fd/{fd}")
+            except FileNotFoundError:
+                continue  # closed meanwhile
             if target.startswith("socket:["):
                 inodes.add(target[len("socket:["):-1])
     with open("/proc/net/tcp", encoding="ascii") as table:
