@@ -301,7 +301,7 @@ static int prepare_target(struct renaming *m)
 		return 0;
 	if (t->dir)
 		return m->whiteouts || m->drop.in_use
-			       ? remove_clear_dir(s, m->b.e->fd, m->b.name, m->cleared)
+			       ? remove_clear_dir(s, m->b.e->fd, m->b.name, &m->drop, m->cleared)
 			       : 0;
 	if (m->drop.last && m->drop.in_use && !(t->flags & (NF_INDEXED | NF_ORPHAN))) {
 		char orphan[32];
