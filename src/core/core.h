@@ -655,8 +655,14 @@ void work_temp_name(struct lam_stack *s, char out[32]);
 int work_whiteout(struct lam_stack *s, int dirfd, const char *name);
 /* Put a whiteout over an existing non-directory NAME. */
 int work_whiteout_over(struct lam_stack *s, int dirfd, const char *name);
-/* Put a whiteout in place of directory NAME, whose remains go to the work directory as TEMP. */
-int work_whiteout_exchange(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
+/* A temporary name for what will be VICTIM, an object that is in use (or NULL), and on its way to the orphans. */
+void work_victim_name(struct lam_stack *s, const struct node *victim, char out[32]);
+#define WORK_VICTIM_INO UINT64_C(0xfffffffffffff) /* what of an inode number has room there */
+/* Whether NAME was given by that, and inode INO is the one that was meant. */
+bool work_is_victim(const char *name, uint64_t ino, uint64_t *ret_id);
+/* Put a whiteout in place of NAME, whose remains go to the work directory as TEMP.  VICTIM: as above. */
+int work_whiteout_exchange(struct lam_stack *s, const struct node *victim, int dirfd,
+			   const char *name, char temp[32]);
 /* Remove a whiteout, of either kind. */
 int work_unwhiteout(struct lam_stack *s, int dirfd, const char *name, bool dot_wh);
 /* Put TEMP of the work directory in place of NAME, which goes to the work directory as the new TEMP. */
@@ -734,7 +740,8 @@ int drop_end(struct lam_stack *s, struct drop *w);
 void drop_unused(struct lam_stack *s, struct node *n);
 /* Put a clean opaque directory, which is like the other otherwise, in place of an empty one that has whiteouts
  * in it or is in use; that one goes to the work directory as TEMP.  Then one of the others. */
-int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
+int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, const struct drop *w,
+		     char temp[32]);
 void remove_clear_undo(struct lam_stack *s, int dirfd, const char *name, char temp[32]);
 void remove_clear_done(struct lam_stack *s, const char *temp, struct drop *w);
 

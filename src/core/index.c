@@ -332,7 +332,7 @@ int index_forget_dir(struct lam_stack *s, struct node *n, const char *key)
 		return r;
 	if (r == 0 || !S_ISDIR(st.stx_mode))
 		return index_whiteout(s, key);
-	r = work_whiteout_exchange(s, s->index_fd, key, temp);
+	r = work_whiteout_exchange(s, NULL, s->index_fd, key, temp);
 	if (r == 0)
 		(void)sys_rmdir(s->work_fd, temp);
 	return r;

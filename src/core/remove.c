@@ -237,7 +237,7 @@ static int hide_dir(struct lam_stack *s, int dirfd, const char *name, struct dro
 	if (w->in_use)
 		return work_orphan(s, w->n, dirfd, name, w->lower_positive);
 	if (w->lower_positive) {
-		r = work_whiteout_exchange(s, dirfd, name, temp);
+		r = work_whiteout_exchange(s, NULL, dirfd, name, temp);
 	} else if (!whiteouts) {
 		return sys_rmdir(dirfd, name);
 	} else {
@@ -436,11 +436,12 @@ static int make_clean(struct lam_stack *s, int dirfd, const char *name, const ch
 	return r;
 }
 
-int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, char temp[32])
+int remove_clear_dir(struct lam_stack *s, int dirfd, const char *name, const struct drop *w,
+		     char temp[32])
 {
 	int r;
 
-	work_temp_name(s, temp);
+	work_victim_name(s, w->in_use ? w->n : NULL, temp);
 	r = sys_mkdir(s->work_fd, temp, 0700);
 	if (r == 0) {
 		r = make_clean(s, dirfd, name, temp);

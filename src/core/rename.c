@@ -301,7 +301,7 @@ static int prepare_target(struct renaming *m)
 		return 0;
 	if (t->dir)
 		return m->whiteouts || m->drop.in_use
-			       ? remove_clear_dir(s, m->b.e->fd, m->b.name, m->cleared)
+			       ? remove_clear_dir(s, m->b.e->fd, m->b.name, &m->drop, m->cleared)
 			       : 0;
 	if (m->drop.last && m->drop.in_use && !(t->flags & (NF_INDEXED | NF_ORPHAN))) {
 		char orphan[32];
@@ -566,6 +566,23 @@ static int target_may_go(struct renaming *m, bool dir)
 	return r;
 }
 
+/* The process before may have moved a directory from here to a whiteout's name, and not come to remove the whiteout
+ * that changed places with it.  It hides nothing. */
+static void unwhiteout_source(struct renaming *m)
+{
+	struct lam_stack *s = m->s;
+	struct found f = { 0 };
+	struct fdent *e;
+
+	if (lookup_locked(s, m->a.d, m->a.name, &f) == 0 && !f.type && f.upper_whiteout &&
+	    lookup_lower_positive(s, m->a.d, m->a.name) == 0 &&
+	    rdir_open(s, m->a.d->dir->upper, &e) == 0) {
+		(void)work_unwhiteout(s, e->fd, m->a.name, false); /* then it stays */
+		fdcache_put(&s->fds, e);
+	}
+	found_done(s, &f);
+}
+
 /* Copy up what one side names, or only see whether it may be moved.  Without locks: it may take long. */
 static int copy_side(struct renaming *m, struct side *side, bool check_only)
 {
@@ -575,6 +592,8 @@ static int copy_side(struct renaming *m, struct side *side, bool check_only)
 
 	mutex_lock(&side->d->dir->lock);
 	r = lookup_entry_locked(s, side->d, side->name, NULL, &n);
+	if (r == -ENOENT && s->takeover && side == &m->a)
+		unwhiteout_source(m);
 	mutex_unlock(&side->d->dir->lock);
 	if (r < 0)
 		return r;

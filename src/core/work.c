@@ -18,6 +18,40 @@ void work_temp_name(struct lam_stack *s, char out[32])
 	(void)snprintf(out, 32, "#%llx", (unsigned long long)n);
 }
 
+/* Where something that is in use stands for a moment, on its way to the orphans: should this process end there,
+ * the next one knows it by id and inode number, and takes it on (workdir.c). */
+static void victim_name(const struct node *n, char out[32])
+{
+	uint64_t ino = node_is_dir(n) ? n->dir->upper->ino : n->real_ino;
+
+	(void)snprintf(out, 32, "#o%016llx%llx", (unsigned long long)n->id,
+		       (unsigned long long)(ino & WORK_VICTIM_INO));
+}
+
+bool work_is_victim(const char *name, uint64_t ino, uint64_t *ret_id)
+{
+	unsigned long long id, number;
+	char kind;
+
+	if (sscanf(name, "#%c%16llx%13llx", &kind, &id, &number) != 3 ||
+	    (kind != 'o' && kind != 'p') || number != (ino & WORK_VICTIM_INO))
+		return false;
+	*ret_id = id;
+	return true;
+}
+
+void work_victim_name(struct lam_stack *s, const struct node *victim, char out[32])
+{
+	struct statx st;
+
+	work_temp_name(s, out);
+	if (!victim)
+		return;
+	victim_name(victim, out);
+	if (sys_statx(s->work_fd, out, &st) != -ENOENT) /* left there by a failure */
+		work_temp_name(s, out);
+}
+
 void work_orphan_name(uint64_t id, char out[32])
 {
 	(void)snprintf(out, 32, "%016llx", (unsigned long long)id);
@@ -162,11 +196,11 @@ int work_whiteout(struct lam_stack *s, int dirfd, const char *name)
 	return r < 0 ? r : whiteout_made(s, file_whiteout(s, dirfd, name));
 }
 
-static int whiteout_temp(struct lam_stack *s, int dirfd, char out[32])
+static int whiteout_temp(struct lam_stack *s, const struct node *victim, int dirfd, char out[32])
 {
 	int r = mark_directory(s, dirfd);
 
-	work_temp_name(s, out);
+	work_victim_name(s, victim, out);
 	return r < 0 ? r : file_whiteout(s, s->work_fd, out);
 }
 
@@ -179,7 +213,7 @@ int work_whiteout_over(struct lam_stack *s, int dirfd, const char *name)
 		r = work_whiteout(s, dirfd, name);
 		return r < 0 ? r : sys_unlink(dirfd, name);
 	}
-	r = whiteout_temp(s, dirfd, temp);
+	r = whiteout_temp(s, NULL, dirfd, temp);
 	if (r < 0)
 		return r;
 	r = sys_rename(s->work_fd, temp, dirfd, name, 0);
@@ -198,6 +232,10 @@ static int swap(struct lam_stack *s, const char *temp, int dirfd, const char *na
 		return r;
 	}
 	work_temp_name(s, out);
+	if (temp[1] == 'o') { /* of a victim: the name says the same */
+		strcpy(out, temp);
+		out[1] = 'p';
+	}
 	r = sys_rename(dirfd, name, s->work_fd, out, 0);
 	if (r < 0)
 		return r;
@@ -207,17 +245,18 @@ static int swap(struct lam_stack *s, const char *temp, int dirfd, const char *na
 	return r;
 }
 
-int work_whiteout_exchange(struct lam_stack *s, int dirfd, const char *name, char temp[32])
+int work_whiteout_exchange(struct lam_stack *s, const struct node *victim, int dirfd,
+			   const char *name, char temp[32])
 {
 	char wh[32];
 	int r;
 
 	if (use_dot(s, name)) {
-		work_temp_name(s, temp);
+		work_victim_name(s, victim, temp);
 		r = work_whiteout(s, dirfd, name);
 		return r < 0 ? r : sys_rename(dirfd, name, s->work_fd, temp, 0);
 	}
-	r = whiteout_temp(s, dirfd, wh);
+	r = whiteout_temp(s, victim, dirfd, wh);
 	if (r < 0)
 		return r;
 	r = swap(s, wh, dirfd, name, temp);
@@ -299,7 +338,7 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 	if (leave_whiteout && r == -EINVAL) {
 		char temp[32];
 
-		r = work_whiteout_exchange(s, dirfd, name, temp);
+		r = work_whiteout_exchange(s, n, dirfd, name, temp);
 		if (r < 0)
 			return r;
 		if (sys_rename(s->work_fd, temp, s->orphan_fd, orphan, 0) < 0) {

@@ -121,10 +121,31 @@ static int tidy_orphan(void *ctx, const struct sys_dirent *de)
 	return 0;
 }
 
+/* What was on its way to the orphans, and had lost its name. */
+static int keep_victim(void *ctx, const struct sys_dirent *de)
+{
+	struct lam_stack *s = ctx;
+	struct statx st;
+	char orphan[32];
+	uint64_t id;
+	int r = sys_statx(s->work_fd, de->name, &st);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (!work_is_victim(de->name, st.stx_ino, &id))
+		return 0;
+	work_orphan_name(id, orphan);
+	if (sys_statx(s->orphan_fd, orphan, &st) == -ENOENT)
+		r = sys_rename(s->work_fd, de->name, s->orphan_fd, orphan, 0);
+	return r;
+}
+
 static int tidy_orphans(struct lam_stack *s)
 {
-	int r = dirscan(s->orphan_fd, tidy_orphan, s);
+	int r = dirscan(s->work_fd, keep_victim, s);
 
+	if (r >= 0)
+		r = dirscan(s->orphan_fd, tidy_orphan, s);
 	return r < 0 ? r : 0;
 }
 
@@ -372,13 +393,12 @@ int work_open(struct lam_stack *s, const struct lam_config *c)
 	r = check_incompat(s);
 	if (r < 0)
 		return r;
-	r = work_wipe(s->work_fd, NULL);
-	if (r < 0)
-		return r;
 	s->orphan_fd = make_dir(s->own_fd, "orphans", 0700);
 	if (s->orphan_fd < 0)
 		return s->orphan_fd;
 	r = s->takeover ? tidy_orphans(s) : work_wipe(s->orphan_fd, NULL);
+	if (r == 0)
+		r = work_wipe(s->work_fd, NULL);
 	if (r < 0)
 		return r;
 	s->links_fd = make_dir(s->own_fd, "links", 0700);
