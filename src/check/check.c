@@ -23,7 +23,7 @@ static int check_all(struct check *c)
 		r = walk_tree(c, i);
 		lam_stack_close(TAKE_PTR(c->layers[i].below));
 	}
-	return r;
+	return r == 0 ? records_finish(c) : r;
 }
 
 static int run(const struct lam_config *config, const char *lone, unsigned flags, lam_check_fn fn,

@@ -78,6 +78,9 @@ enum kind {
 	KIND_RECORD_LINK,
 	KIND_RECORD_LINK_STALE,
 	KIND_RECORD_ORIGIN,
+	KIND_RECORD_ORIGIN_STALE,
+	KIND_RECORD_INDEX,
+	KIND_RECORD_INDEX_STALE,
 	KIND_RECORD_ORPHAN,
 	KIND_COUNT
 };
@@ -143,11 +146,12 @@ struct check {
 	int base_fd, work_fd, index_fd, own_fd, stray_fd, lock_fd; /* -1: not there */
 	uint64_t work_ino;
 	uint64_t temp_counter;
-	struct table64 claims;	/* id below -> path of the upper directory that shows it */
-	struct table64 origins; /* hash of an origin -> inode and path of the upper object */
-	struct table64 linked;	/* inode of upper -> 1: has a name there and an nlink mark */
-	struct table64 hidden;	/* inode of a lower -> 1: the index has a whiteout for it */
-	char *path;		/* of the directory under way, without a leading slash */
+	struct table64 claims;	 /* id below -> path of the upper directory that shows it */
+	struct table64 origins;	 /* hash of an origin -> inode and path of the upper object */
+	struct table64 linked;	 /* inode of upper -> 1: has a name there and an nlink mark */
+	struct table64 recorded; /* inode of upper with a record of its origin -> 1: it is there */
+	struct table64 hidden;	 /* inode of a lower -> 1: the index has a whiteout for it */
+	char *path;		 /* of the directory under way, without a leading slash */
 	size_t path_len, path_cap;
 };
 
@@ -296,6 +300,19 @@ int index_check_hidden(struct check *c, uint16_t layer, struct frame *frames, si
 int work_check(struct check *c);
 /* records.c: what Lamina keeps for itself in workdir/lamina */
 int records_check(struct check *c);
+/* After the walk: those of objects that upper has not got, and the index for what has no attributes. */
+int records_finish(struct check *c);
+/* An object of upper: if there is a record of the number, whether it is the one that is meant. */
+void records_note(struct check *c, int dirfd, const char *name, uint64_t ino);
+/* One name in a directory of ours, and what to do about it. */
+struct part {
+	struct check *c;
+	int fd;
+};
+int records_report(struct part *part, enum kind kind, const char *dir, const char *name,
+		   const char *what, bool remove);
+/* special.c: workdir/lamina/index */
+int special_check(struct check *c);
 
 /* mend.c: steps of repairs */
 void mend_temp_name(struct check *c, char out[32]);

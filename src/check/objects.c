@@ -176,6 +176,8 @@ int object_check(struct check *c, uint16_t layer, struct frame *frames, size_t n
 			    .layer = layer };
 	int r = 0;
 
+	if (check_is_upper(c, layer))
+		records_note(c, o.dirfd, o.name, o.ino);
 	if (name_is_dot_wh(o.name) && c->config->dot_whiteouts != LAM_OFF)
 		return check_is_upper(c, layer) ? whiteout_dot(c, frames, n, o.name) : 0;
 	if (S_ISCHR(o.type)) {

@@ -272,6 +272,7 @@ void check_close(struct check *c)
 	table64_free(&c->origins);
 	table64_free(&c->linked);
 	table64_free(&c->hidden);
+	table64_free(&c->recorded);
 	free(c->path);
 }
 

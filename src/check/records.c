@@ -101,11 +101,6 @@ static int check_filesystems(struct check *c)
 
 /* ---- Lower hard links that lost names ---- */
 
-struct part {
-	struct check *c;
-	int fd;
-};
-
 static bool link_value_good(int fd, const char *name)
 {
 	char value[16];
@@ -160,21 +155,9 @@ static int check_link(void *ctx, const struct sys_dirent *de)
 	return 0;
 }
 
-/* Named by the number of an upper inode, a symlink to what it came from. */
-static bool origin_good(int fd, const char *name)
-{
-	char value[ORIGIN_RECORD_LEN + 2];
-	struct origin_record rec;
-	uint64_t ino;
-	ssize_t n = sys_readlink(fd, name, value, sizeof(value));
-
-	return n > 0 && origin_record_decode(value, (size_t)n, &rec) == 0 && strlen(name) == 16 &&
-	       parse_u64_base(name, 16, 16, &ino) == 0;
-}
-
 /* A name in DIR, a directory of ours, that should not be there; it is put aside, or removed for good. */
-static int report_name(struct part *part, enum kind kind, const char *dir, const char *name,
-		       const char *what, bool remove)
+int records_report(struct part *part, enum kind kind, const char *dir, const char *name,
+		   const char *what, bool remove)
 {
 	char path[LAM_NAME_MAX + 20];
 	struct check *c = part->c;
@@ -193,15 +176,64 @@ static int report_name(struct part *part, enum kind kind, const char *dir, const
 	return 0;
 }
 
+/* ---- Origins of what has no attributes ---- */
+
+/* Named by the number of an upper inode, a symlink to what it came from. */
+static bool origin_good(int fd, const char *name, struct origin_record *ret, uint64_t *ret_ino)
+{
+	char value[ORIGIN_RECORD_LEN + 2];
+	ssize_t n = sys_readlink(fd, name, value, sizeof(value));
+
+	return n > 0 && origin_record_decode(value, (size_t)n, ret) == 0 && strlen(name) == 16 &&
+	       parse_u64_base(name, 16, 16, ret_ino) == 0 && *ret_ino;
+}
+
 static int check_origin(void *ctx, const struct sys_dirent *de)
 {
 	struct part *part = ctx;
+	struct origin_record rec;
+	uint64_t ino;
 
 	part->c->result.objects++;
-	if (origin_good(part->fd, de->name))
+	if (!origin_good(part->fd, de->name, &rec, &ino))
+		return records_report(part, KIND_RECORD_ORIGIN, "origins", de->name,
+				      "not a record of an upper object's origin", false);
+	return table64_add(&part->c->recorded, ino) ? 0 : -ENOMEM;
+}
+
+void records_note(struct check *c, int dirfd, const char *name, uint64_t ino)
+{
+	struct tslot *slot = c->own_fd < 0 || !ino ? NULL : table64_find(&c->recorded, ino);
+	struct origin_record rec;
+	CLEANUP_CLOSE int fd = -1;
+	char number[32];
+	struct statx st;
+	uint64_t same;
+
+	if (!slot || slot->number)
+		return;
+	fd = sys_openat(c->own_fd, "origins", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	(void)snprintf(number, sizeof(number), "%016llx", (unsigned long long)ino);
+	/* The number may have been used again, by an object that was born later. */
+	slot->number = fd < 0 || sys_statx(dirfd, name, &st) < 0 ||
+		       !origin_good(fd, number, &rec, &same) || !rec.upper_birth ||
+		       !(st.stx_mask & STATX_BTIME) || birth_generation(&st) == rec.upper_birth;
+}
+
+static int check_origin_stale(void *ctx, const struct sys_dirent *de)
+{
+	struct part *part = ctx;
+	struct origin_record rec;
+	struct tslot *slot;
+	uint64_t ino;
+
+	if (!origin_good(part->fd, de->name, &rec, &ino))
+		return 0; /* it was reported */
+	slot = table64_find(&part->c->recorded, ino);
+	if (!slot || slot->number)
 		return 0;
-	return report_name(part, KIND_RECORD_ORIGIN, "origins", de->name,
-			   "not a record of an upper object's origin", false);
+	return records_report(part, KIND_RECORD_ORIGIN_STALE, "origins", de->name,
+			      "the origin of an upper object that is gone", true);
 }
 
 static int check_orphan(void *ctx, const struct sys_dirent *de)
@@ -210,8 +242,8 @@ static int check_orphan(void *ctx, const struct sys_dirent *de)
 
 	part->c->result.objects++;
 	part->c->leftovers = true;
-	return report_name(part, KIND_RECORD_ORPHAN, "orphans", de->name,
-			   "an object that was removed while in use", true);
+	return records_report(part, KIND_RECORD_ORPHAN, "orphans", de->name,
+			      "an object that was removed while in use", true);
 }
 
 static int check_part(struct check *c, const char *name, dirscan_fn fn)
@@ -233,4 +265,23 @@ int records_check(struct check *c)
 	if (r == 0)
 		r = check_part(c, "origins", check_origin);
 	return r < 0 ? r : check_part(c, "links", check_link);
+}
+
+/* An orphan that is left has its record still. */
+static int note_orphan(void *ctx, const struct sys_dirent *de)
+{
+	struct part *part = ctx;
+
+	records_note(part->c, part->fd, de->name, de->ino);
+	return 0;
+}
+
+int records_finish(struct check *c)
+{
+	int r = c->own_fd < 0 ? 0 : special_check(c);
+
+	if (r < 0 || c->own_fd < 0 || c->layers[LAYER_UPPER].fd < 0)
+		return r;
+	r = check_part(c, "orphans", note_orphan);
+	return r < 0 ? r : check_part(c, "origins", check_origin_stale);
 }

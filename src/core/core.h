@@ -605,6 +605,11 @@ int links_adjust_load(struct lam_stack *s, const char *key, int32_t *ret);
 int links_adjust_store(struct lam_stack *s, const char *key, int32_t value);
 int index_remove(struct lam_stack *s, struct node *n);
 int index_mark_dir(struct lam_stack *s, struct node *n);
+/* With nfs_export: an object that a crash left without its entry gets it when it is looked up. 1 if the file
+ * NAME in DIRFD has it now, else 0; ST follows. */
+int index_adopt_file(struct lam_stack *s, int dirfd, const char *name, const char *key,
+		     struct statx *st);
+void index_adopt_dir(struct lam_stack *s, struct node *n);
 int index_forget_dir(struct lam_stack *s, struct node *n, const char *key);
 int index_whiteout(struct lam_stack *s, const char *key);
 int index_node_key(struct lam_stack *s, struct node *n, char out[INDEX_NAME_MAX + 1]);

@@ -321,6 +321,51 @@ int index_mark_dir(struct lam_stack *s, struct node *n)
 	return r;
 }
 
+/* Files that have one name below get the name first and the entry afterwards. */
+int index_adopt_file(struct lam_stack *s, int dirfd, const char *name, const char *key,
+		     struct statx *st)
+{
+	struct nlink_diff d;
+	uint32_t links = 1;
+	char value[16];
+	ssize_t len;
+	int r;
+
+	if (!s->nfs_export || s->read_only || st->stx_nlink != 1)
+		return 0;
+	len = ovl_get(s, dirfd, name, "nlink", value, sizeof(value));
+	if (len < 0 || nlink_decode(value, (size_t)len, &d) < 0 ||
+	    (d.lower && origin_nlink(s, key, &links) < 0))
+		return 0;
+	r = sys_link(dirfd, name, s->index_fd, key);
+	if (r < 0)
+		return 0; /* the next lookup tries again */
+	st->stx_nlink = 2;
+	links = (uint32_t)((int64_t)links + d.diff);
+	(void)index_write_nlink(s, s->index_fd, key, links, 2); /* else it is one too high */
+	return 1;
+}
+
+void index_adopt_dir(struct lam_stack *s, struct node *n)
+{
+	char key[INDEX_NAME_MAX + 1], own[INDEX_NAME_MAX + 1];
+	struct fdent *e;
+	struct statx st;
+	struct fh fh;
+
+	if (!s->nfs_export || s->read_only || s->index_fd < 0 || !n->dir->upper || !n->dir->n_lower)
+		return;
+	if (index_node_key(s, n, key) < 0 || index_stat(s, key, &st) != 0 ||
+	    rdir_open(s, n->dir->upper, &e) < 0)
+		return;
+	if (ovl_get_origin(s, e->fd, "", &fh) == 0) {
+		index_name_encode(&fh, own);
+		if (!strcmp(own, key))
+			(void)index_mark_dir(s, n); /* the next lookup tries again */
+	}
+	fdcache_put(&s->fds, e);
+}
+
 int index_forget_dir(struct lam_stack *s, struct node *n, const char *key)
 {
 	char temp[32];

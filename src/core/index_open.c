@@ -43,7 +43,7 @@ static int quarantine(struct scan *sc, const char *name, const char *why)
 	return r;
 }
 
-/* Whether the lower object that an entry is named after is still there; 1, 0 or -errno. */
+/* Whether the object that a handle stands for is still there, of a layer or of upper; 1, 0 or -errno. */
 static int origin_alive(struct lam_stack *s, const struct fh *fh)
 {
 	struct sys_handle h;
@@ -91,6 +91,22 @@ static int check_file(struct scan *sc, const struct sys_dirent *de, const struct
 	return index_check_orphan(s, de->name, st) ? remove_entry(sc, de) : 0;
 }
 
+/* A directory's entry: that of one that is gone from upper is left of a crash, and to the kernel an error. */
+static int check_dir(struct scan *sc, const struct sys_dirent *de)
+{
+	struct lam_stack *s = sc->s;
+	struct fh upper;
+	ssize_t n = ovl_get(s, s->index_fd, de->name, "upper", upper.bytes, sizeof(upper.bytes));
+	struct fh_view v;
+	int r;
+
+	if (n < 0 || fh_decode(upper.bytes, (size_t)n, &v) < 0)
+		return 0;
+	upper.len = (uint8_t)v.len;
+	r = origin_alive(s, &upper);
+	return r == 0 ? remove_entry(sc, de) : r < 0 ? r : 0;
+}
+
 /* An entry with no upper name: the lower names may all be hidden, then it is an orphan of a crash. */
 bool index_check_orphan(struct lam_stack *s, const char *key, const struct statx *st)
 {
@@ -119,7 +135,9 @@ static int scan_entry(void *ctx, const struct sys_dirent *de)
 	r = sys_statx(s->index_fd, de->name, &st);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	if (S_ISCHR(st.stx_mode) || S_ISDIR(st.stx_mode))
+	if (S_ISDIR(st.stx_mode))
+		return check_dir(sc, de);
+	if (S_ISCHR(st.stx_mode))
 		return 0;
 	return check_file(sc, de, &fh, &st);
 }
@@ -172,11 +190,19 @@ static int bind_root(struct lam_stack *s)
 	return 0;
 }
 
+/* A count of a file below.  A crash between its copy-up and the end of the record leaves one that nobody
+ * reads any more. */
 static int check_links(void *ctx, const struct sys_dirent *de)
 {
-	(void)de;
-	((struct lam_stack *)ctx)->links_used = true;
-	return 1;
+	struct lam_stack *s = ctx;
+	struct statx st;
+
+	if (!s->takeover && index_dir(s, de->name) >= 0 && index_stat(s, de->name, &st) == 1) {
+		(void)sys_unlink(s->links_fd, de->name); /* it does no harm */
+		return 0;
+	}
+	s->links_used = true;
+	return 0;
 }
 
 int index_open(struct lam_stack *s)
@@ -205,9 +231,9 @@ int index_open(struct lam_stack *s)
 	if (r == 0 && !s->takeover)
 		r = dirscan(s->index_fd, scan_entry, &sc);
 	if (r == 0)
-		r = dirscan(s->links_fd, check_links, s);
-	if (r >= 0)
 		r = special_open(s);
+	if (r == 0)
+		r = dirscan(s->links_fd, check_links, s);
 	if (sc.stray_fd >= 0)
 		sys_close(sc.stray_fd);
 	return r < 0 ? r : 0;

@@ -372,7 +372,10 @@ static int take_upper_origin(struct walk *w, int dirfd, const char *name,
 	if (!x->nlink || s->index_fd < 0)
 		return 0;
 	index_name_encode(&fh, key);
+	st.stx_ino = f->st.stx_ino;
 	r = index_stat(s, key, &st);
+	if (r == 0)
+		r = index_adopt_file(s, dirfd, name, key, &f->st);
 	if (r < 0)
 		return r;
 	if (r && st.stx_ino == f->st.stx_ino) {

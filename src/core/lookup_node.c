@@ -433,6 +433,8 @@ int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, st
 		mutex_unlock(&n->lock);
 		if (r < 0) /* there is nothing in it: nobody may find it */
 			node_retire(s, n);
+		else if (n->dir)
+			index_adopt_dir(s, n);
 	}
 	if (r == 0)
 		r = node_set_location(s, n, d, name);

@@ -491,6 +491,53 @@ for variant, name, target in (("name", "junk", "1 2 3"), ("target", "%016x" % 5,
 	damage("record-origin", "lamina/origins/" + name, variant=variant, craft=lambda p, n=name, t=target: (
 		os.makedirs(p.work + "/lamina/origins"), os.symlink(t, p.work + "/lamina/origins/" + n)),
 		shows={"f": b"lower f"})
+
+
+def _record_origin(place, ino, birth):
+	os.makedirs(place.work + "/lamina/origins")
+	place.stale = "lamina/origins/%016x" % ino
+	os.symlink("%016x %08x %08x %08x" % (os.stat(place.lower[0] + "/f").st_ino, 1, 1, birth),
+		place.work + "/" + place.stale)
+
+
+damage("record-origin-stale", lambda p: p.stale, craft=lambda p: _record_origin(p, 0x7ffffff1, 0),
+	shows={"f": b"lower f"})
+damage("record-origin-stale", lambda p: p.stale, variant="number-used-again", upper=[S("s", "f")],
+	craft=lambda p: _record_origin(p, os.lstat(p.upper + "/s").st_ino, 12345), shows={"f": b"lower f"})
+
+
+def _special(place, parts):
+	"""The index of what has no attributes: names of lower 1's link, and of an inode in upper."""
+	top = place.work + "/lamina/index/"
+	key = hexname(place.lower[0] + "/link")
+	os.makedirs(top)
+	if "entry" in parts:
+		os.link(place.upper + "/link", top + "=" + key, follow_symlinks=False)
+	if "junk" in parts:
+		os.link(place.upper + "/link", top + "=junk", follow_symlinks=False)
+	if "count" in parts:
+		os.symlink(parts["count"], top + "+" + key)
+	if "number" in parts:
+		ino = parts["number"] or os.lstat(place.upper + "/link").st_ino
+		os.symlink(key, top + "%016x" % ino)
+	place.key = key
+	place.ino = os.lstat(place.upper + "/link").st_ino
+
+
+USERXATTR = ["userxattr", "index=on"]
+damage("record-index", lambda p: "lamina/index/=junk", variant="name", opts=USERXATTR,
+	upper=[S("link", "f")], craft=lambda p: _special(p, {"junk": 1}), shows={"f": b"lower f"})
+damage("record-index", [("record-index", lambda p: "lamina/index/=" + p.key),
+	("record-index-stale", lambda p: "lamina/index/%016x" % 99)], variant="count", opts=USERXATTR,
+	upper=[S("link", "f")], craft=lambda p: _special(p, {"entry": 1, "count": "x", "number": 99}),
+	shows={"f": b"lower f"})
+damage("record-index-stale", lambda p: "lamina/index/+" + p.key, variant="count", opts=USERXATTR,
+	upper=[S("link", "f")], craft=lambda p: _special(p, {"count": "U+1"}), shows={"f": b"lower f"})
+damage("record-index-stale", lambda p: "lamina/index/%016x" % p.ino, variant="number", opts=USERXATTR,
+	upper=[S("link", "f")], craft=lambda p: _special(p, {"number": 0}), shows={"f": b"lower f"})
+damage("record-index-stale", lambda p: "lamina/index/%016x" % 77, variant="other-number", opts=USERXATTR,
+	upper=[S("link", "f")], craft=lambda p: _special(p, {"entry": 1, "count": "U+0", "number": 77}),
+	shows={"f": b"lower f"})
 damage("record-orphan", "lamina/orphans/0000000000000007", craft=lambda p: (
 	os.makedirs(p.work + "/lamina/orphans"), write(p.work + "/lamina/orphans/0000000000000007")),
 	shows={"f": b"lower f"})

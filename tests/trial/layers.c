@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <lamina/check.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -277,10 +278,11 @@ static void switch_off(const char *features)
 		sys_disable(f);
 }
 
-int trial_open(const struct setup *setup, struct lam_stack **ret)
+static struct lam_config config_of(const struct setup *setup)
 {
 	static const char *const lower[] = { "l1", "l2" };
-	const struct lam_config config = {
+
+	return (struct lam_config){
 		.lower = lower,
 		.n_lower = 2,
 		.upper = "up",
@@ -291,7 +293,11 @@ int trial_open(const struct setup *setup, struct lam_stack **ret)
 		.userxattr = setup->userxattr,
 		.fsync = setup->fsync,
 	};
+}
 
+int trial_open(const struct setup *setup, struct lam_stack **ret)
+{
+	const struct lam_config config = config_of(setup);
 	int r;
 
 	switch_off(setup->without);
@@ -299,6 +305,34 @@ int trial_open(const struct setup *setup, struct lam_stack **ret)
 	if (r == 0)
 		r = lam_stack_add_user(*ret, script_in_use, NULL);
 	return r;
+}
+
+/* ---- The check ---- */
+
+static char findings[2000];
+
+static void note_finding(void *ctx, const struct lam_check_finding *f)
+{
+	size_t used = strlen(findings);
+
+	(void)ctx;
+	(void)snprintf(findings + used, sizeof(findings) - used, "%s%s: %s: %s", used ? "; " : "",
+		       f->path, f->kind, f->what);
+}
+
+const char *trial_check(const struct setup *setup)
+{
+	const struct lam_config config = config_of(setup);
+	struct lam_check_result result;
+	int r;
+
+	switch_off(setup->without);
+	findings[0] = '\0';
+	r = lam_check(&config, 0, note_finding, NULL, &result);
+	if (r < 0)
+		(void)snprintf(findings, sizeof(findings), "the check cannot be done: %s",
+			       strerror(-r));
+	return findings[0] ? findings : NULL;
 }
 
 /* ---- The kernel ---- */

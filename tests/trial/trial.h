@@ -42,8 +42,11 @@ struct change {
 #define MAY_COUNT 1u /* a count of names that is one too high */
 #define MAY_PARTS \
 	2u /* some parts of what was asked for are done: each word of a line is old or new */
-#define MAY_BREAK 8u /* a hard link has become a file of its own */
-#define MAY_SAME 16u /* the change does not show in a picture */
+#define MAY_BREAK 8u	 /* a hard link has become a file of its own */
+#define MAY_SAME 16u	 /* the change does not show in a picture */
+#define MAY_NEEDLESS 32u /* a whiteout that has changed its place, and hides nothing there */
+#define MAY_STALE \
+	64u	     /* a record of an origin that no inode matches: it goes when upper is walked */
 #define MAY_CLEAR 4u /* an empty directory that is about to be replaced is another one already */
 
 extern const struct change changes[];
@@ -69,6 +72,8 @@ int trial_kernel_mount(const struct setup *setup);
 void trial_kernel_unmount(void);
 /* Fails the test if temporary names are left. */
 const char *trial_litter(void);
+/* What `lamina check` finds in the layers, NULL if nothing is wrong. */
+const char *trial_check(const struct setup *setup);
 /* Whether INO is an inode of the lower layers. */
 bool trial_is_lower(uint64_t ino);
 /* Whether every lower file is as it was made. */
