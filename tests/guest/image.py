@@ -49,7 +49,8 @@ def apt(packages, where):
 
 def unpack(deb, root):
     tar = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE)
-    run_in = ["tar", "-x", "--keep-directory-symlink", "-C", root]
+    # Owners by number: the names are those of the guest, and may mean others here.
+    run_in = ["tar", "-x", "--numeric-owner", "--keep-directory-symlink", "-C", root]
     subprocess.run(run_in, check=True, stdin=tar.stdout)
     tar.stdout.close()
     if tar.wait():
