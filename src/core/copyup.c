@@ -100,7 +100,8 @@ static int set_protattr(struct copyup *c, int to_fd, const char *to)
 		prot |= PROTATTR_APPEND;
 	if (c->st.stx_attributes & STATX_ATTR_IMMUTABLE)
 		prot |= PROTATTR_IMMUTABLE;
-	if (!prot)
+	/* Of a device the flag is its inode's in the layer alone, as in the kernel. */
+	if (!prot || (!S_ISREG(c->st.stx_mode) && !S_ISDIR(c->st.stx_mode)))
 		return 0;
 	len = protattr_encode(prot, value);
 	c->n->flags |= NF_PROTATTR;

@@ -57,6 +57,10 @@ static bool changes_attributes(const struct difference *d)
 
 	if ((d->where != W_TARGET && d->where != W_FD) || rec_value(d->lr, W_CALL, TAG_ERRNO, 1))
 		return false;
+	/* what a symlink leads to is not looked at */
+	if (d->where == W_TARGET && S_ISLNK(rec_value(d->lr, W_TARGET, TAG_MODE, 0)) &&
+	    !(d->op->a & AT_SYMLINK_NOFOLLOW) && d->op->code == OP_CHOWN)
+		return false;
 	return memchr(codes, d->op->code, sizeof(codes)) != NULL;
 }
 
@@ -154,7 +158,7 @@ static bool open_of_immutable(const struct difference *d)
 		     rec_value(d->kr, W_TARGET2, TAG_ATTRS, 0) ||
 		     rec_value(d->kr, W_PARENT2, TAG_ATTRS, 0) ||
 		     rec_value(d->kr, W_FD, TAG_ATTRS, 0) ||
-		     (d->op && d->op->code == OP_OPEN &&
+		     (d->op && (d->op->code == OP_OPEN || d->op->code == OP_ACCESS) &&
 		      S_ISLNK(rec_value(d->kr, W_TARGET, TAG_MODE, 0)));
 
 	uint64_t e = rec_value(d->kr, W_CALL, TAG_ERRNO, 0);
@@ -356,7 +360,7 @@ static bool type_of_refused_name(const struct difference *d)
 		       (d->run->sh->refused_name && d->key_len == 2 && d->key[1] == '.');
 	}
 	return d->tag == TAG_NAME && d->where != W_UPPER && d->has_l &&
-	       !(d->l & ~(uint64_t)PHANTOM);
+	       (!(d->l & ~(uint64_t)PHANTOM) || (!d->has_k && d->l & PHANTOM));
 }
 
 /* Truncation to the size that a file has. */
@@ -383,7 +387,7 @@ static bool redirect_of_links(const struct difference *d)
 		return false;
 	if (d->op &&
 	    (d->op->code == OP_RENAME || d->op->code == OP_LINK || d->op->code == OP_LINKFD))
-		return d->tag == TAG_CTIME_MOVED && d->k == 1 && d->l == 0;
+		return d->tag == TAG_CTIME_MOVED && ((d->k == 1 && d->l == 0) || d->run->sh->swaps);
 	return is_mark(d, "overlay.redirect");
 }
 
@@ -712,8 +716,17 @@ static bool nlink_of_complete_index(const struct difference *d)
 	if (d->where == W_UPPER && d->tag == TAG_NAME && !strcmp(d->path, INDEX_PATH) &&
 	    d->has_k != d->has_l && !d->k && !d->l)
 		return !d->has_k || sh->swaps;
+	/* so it does where the name is not known */
+	if (d->op && d->op->code == OP_OPENHANDLE && d->tag == TAG_NLINK && !dir)
+		return d->k > d->l || sh->swaps;
 	if (!sh->remounts)
 		return false;
+	/* and can be linked again */
+	if (d->op && d->op->code == OP_LINKFD && !k && l == ENOENT &&
+	    rec_value(d->lr, W_FD, TAG_NLINK, 1) == 0) {
+		d->run->sh->over = true;
+		return true;
+	}
 	/* what is removed stays, and its handle opens it, or fails in another way */
 	if (d->op && d->op->code == OP_OPENHANDLE)
 		return l == ESTALE && (!k || d->tag == TAG_ERRNO);
