@@ -170,15 +170,21 @@ static bool op_creates(const struct op *op)
 	       op->code == OP_MKNOD || op->code == OP_SYMLINK;
 }
 
+static bool is_guarded(const struct side *kernel, const struct op *op)
+{
+	struct statx sx;
+
+	return statx(op_fd(kernel, op->fd), "", AT_EMPTY_PATH, STATX_TYPE, &sx) == 0 &&
+	       sx.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND);
+}
+
 /* An object made immutable: the kernel still lets it be written through descriptors from before. */
 static bool guarded_at_once(struct run *run, const struct op *op)
 {
 	const struct side *kernel = &run->side[run->sh->kernel[0] ? 0 : 1];
-	struct statx sx;
 
 	if (op->code < OP_WRITE || op->code > OP_SPLICE || op->code == OP_TRUNCATE ||
-	    statx(op_fd(kernel, op->fd), "", AT_EMPTY_PATH, STATX_TYPE, &sx) < 0 ||
-	    !(sx.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND)))
+	    !is_guarded(kernel, op))
 		return false;
 	rule_fired(run, "immutable-at-once");
 	return true;
@@ -431,7 +437,8 @@ static bool do_step(struct run *run, const struct op *op)
 		run->guarded = sh->guarded;
 	}
 	/* the one that can do less comes first, so that the other can leave it, too */
-	if (op->code == OP_COPY_RANGE && run->place->program) {
+	if (op->code == OP_COPY_RANGE && run->place->program &&
+	    !is_guarded(&run->side[kernel], op)) {
 		do_side(run, &run->side[kernel], op, run->rec[kernel], NULL);
 		do_side(run, &run->side[!kernel], op, run->rec[!kernel], run->rec[kernel]);
 	} else {
