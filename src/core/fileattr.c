@@ -151,5 +151,11 @@ int lam_get_version(struct lam_stack *s, const struct lam_call *call, uint64_t i
 	if (r < 0)
 		return r;
 	fd = open_for_flags(s, n.n);
-	return fd < 0 ? fd : sys_getversion(fd, ret);
+	if (fd < 0)
+		return fd;
+	/* The one that file handles have: the layer's own would change with the copy-up. */
+	if (!n.n->generation)
+		return sys_getversion(fd, ret);
+	*ret = n.n->generation;
+	return 0;
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Extended attributes: what is shown, what is hidden, how private names are escaped."""
+import fcntl
 import os
 
 from lib import sysc
@@ -139,3 +140,18 @@ def project_ids(o):
 	o.projid("f")
 	o.remount()
 	o.projid("f")
+
+
+@case(lower=[[F("f", "x")]], fs=("ext4", "xfs"), diverges="getversion", tree=False, bytes=False)
+def generation_of_inode(o):
+	"""FS_IOC_GETVERSION gives a number, and the same one after the copy-up."""
+	def version():
+		fd = o.open("f")
+		r = o.fd("getversion", lambda: fcntl.ioctl(fd, 0x80087601, bytes(8)))
+		o.close(fd)
+		return r
+	with o.apart():
+		before = version()
+		o.must(isinstance(before, bytes), "it is a number, not %s" % (before,))
+		o.chmod("f", 0o600)
+		o.must(version() == before, "it changed with the copy-up")
