@@ -80,6 +80,25 @@ static int store_protattr(struct lam_stack *s, struct node *n, int fd, unsigned 
 	return r;
 }
 
+/* What the caller was shown of a file below, and what it means to change: flags that a filesystem sets by
+ * itself are no part of that, and the copy is on another one. */
+static int changed_below(struct lam_stack *s, struct node *n, const struct lam_fileattr *a,
+			 unsigned *ret)
+{
+	CLEANUP_CLOSE int fd = -1;
+	unsigned shown;
+	int r;
+
+	if (!a->flags_valid || node_is_upper(n))
+		return 0;
+	fd = open_for_flags(s, n);
+	r = fd < 0 ? fd : sys_getflags(fd, &shown);
+	if (r < 0)
+		return r;
+	*ret = shown ^ a->flags;
+	return 1;
+}
+
 static int set_real(int fd, const struct lam_fileattr *a)
 {
 	struct fsxattr x;
@@ -110,14 +129,18 @@ int lam_set_fileattr(struct lam_stack *s, const struct lam_call *call, uint64_t 
 		     const struct lam_fileattr *a)
 {
 	CLEANUP_CLOSE int fd = -1;
-	unsigned prot = 0, had = 0;
+	unsigned prot = 0, had = 0, change = 0, now;
+	struct lam_fileattr own = *a;
 	HELD(n, s);
-	int r = node_get(s, id, &n.n);
+	int r = node_get(s, id, &n.n), below;
 
 	if (r < 0)
 		return r;
 	if (s->read_only)
 		return -EROFS;
+	below = changed_below(s, n.n, a, &change);
+	if (below < 0)
+		return below;
 	if (a->flags_valid ? a->flags & FS_APPEND_FL : a->xflags & FS_XFLAG_APPEND)
 		prot |= PROTATTR_APPEND;
 	if (a->flags_valid ? a->flags & FS_IMMUTABLE_FL : a->xflags & FS_XFLAG_IMMUTABLE)
@@ -135,7 +158,13 @@ int lam_set_fileattr(struct lam_stack *s, const struct lam_call *call, uint64_t 
 	fd = open_for_flags(s, n.n);
 	if (fd < 0)
 		return fd;
-	r = set_real(fd, a);
+	if (below) {
+		r = sys_getflags(fd, &now);
+		if (r < 0)
+			return r;
+		own.flags = now ^ change;
+	}
+	r = set_real(fd, &own);
 	if (r == 0 && prot != had)
 		r = store_protattr(s, n.n, fd, prot);
 	return r;
