@@ -5,8 +5,8 @@
 # shellcheck source=tests/crash/fs-lib.sh
 . "$(dirname "$0")/fs-lib.sh"
 
-# ext4 unless told otherwise: POWER_FS="xfs btrfs".
-for fs in ${POWER_FS:-ext4}; do
+# ext4 and xfs unless told otherwise: POWER_FS=btrfs.
+for fs in ${POWER_FS:-ext4 xfs}; do
 	work=$(mktemp -d)
 	mount -t tmpfs -o size=4g none "$work" || exit 1
 	mkdir "$work/store" "$work/m"

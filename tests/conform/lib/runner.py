@@ -357,12 +357,13 @@ class CaseRunner(Runner):
 
 
 def select(pattern, configs):
-	"""(case, configuration) pairs that are asked for."""
+	"""(case, configuration) pairs that are asked for, by one or more shell patterns."""
+	patterns = pattern.split() if pattern else ["*"]
 	for c in CASES:
 		for config in c.fs:
 			name = "%s[%s]" % (c.name, config)
-			if config in configs and (not pattern or fnmatch.fnmatchcase(
-					name, pattern) or fnmatch.fnmatchcase(c.name, pattern)):
+			if config in configs and any(fnmatch.fnmatchcase(n, p)
+					for n in (name, c.name) for p in patterns):
 				yield c, config
 
 
