@@ -25,6 +25,7 @@ struct copyup {
 	uint64_t size;	      /* bytes of data to copy */
 	bool meta_only;	      /* leave the data below */
 	bool has_origin;
+	bool name_gone;	  /* the name on record was removed: only others are left */
 	bool same_object; /* and no broken link of one */
 	struct fh origin;
 	char key[INDEX_NAME_MAX + 1]; /* index entry; "" if not indexed */
@@ -406,13 +407,13 @@ static int special_names(const struct copyup *c)
 static int publish_indexed(struct copyup *c, int dirfd, const char *name)
 {
 	struct lam_stack *s = c->s;
-	bool name_first = c->lower_nlink == 1 && !(c->n->flags & NF_NAME_GONE);
+	bool name_first = c->lower_nlink == 1 && !c->name_gone;
 	int index_fd = index_dir(s, c->key);
 	int r = special_key(c->key) ? special_names(c) : 0;
 
 	if (r == 0)
 		r = name_first ? install(c, dirfd, name) : install(c, index_fd, c->key);
-	if (r < 0 || c->n->flags & NF_NAME_GONE)
+	if (r < 0 || c->name_gone)
 		return r;
 	r = name_first ? sys_link(dirfd, name, index_fd, c->key)
 		       : sys_link(index_fd, c->key, dirfd, name);
@@ -487,7 +488,7 @@ static int publish_locked(struct copyup *c, struct node *parent, const char *nam
 	if (r == 0)
 		r = publish_names(c, parent, name);
 	if (r == 0)
-		become_upper(c, parent, name, 0);
+		become_upper(c, c->name_gone ? NULL : parent, name, 0);
 	names_note(c->s);
 	names_unlock(&names);
 	return r;
@@ -516,6 +517,8 @@ static int publish(struct copyup *c)
 		mutex_lock(&n->lock);
 		r = !(n->flags & NF_DEAD) && n->parent == parent.n && !strcmp(n->name, name) &&
 		    parent.n->dir->upper;
+		/* For this name that stays so while its directory is locked; others may be met meanwhile. */
+		c->name_gone = n->flags & NF_NAME_GONE;
 		mutex_unlock(&n->lock);
 		if (r) {
 			r = publish_locked(c, parent.n, name);

@@ -374,6 +374,9 @@ void node_retire(struct lam_stack *s, struct node *n);
 struct node_extra *node_extra(struct node *n); /* made on demand; NULL: no memory */
 /* Remember where it was seen.  Takes n->lock. -ENOMEM */
 int node_set_location(struct lam_stack *s, struct node *n, struct node *parent, const char *name);
+bool node_has_location(struct node *n, const struct node *parent, const char *name);
+/* If that is the name on record: note that it is removed while others remain, or that it is back. */
+void node_name_gone(struct node *n, const struct node *parent, const char *name, bool gone);
 /* The same with a NAME that is allocated, and the node's from here on: it cannot fail. */
 void node_take_location(struct lam_stack *s, struct node *n, struct node *parent, char *name);
 static inline uint32_t node_mode_type(const struct node *n)

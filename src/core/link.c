@@ -70,7 +70,6 @@ static int link_locked(struct lam_stack *s, struct node *n, struct node *d, cons
 		(void)work_orphan_drop(s, n);
 		n->flags &= (uint16_t)~NF_DEAD;
 	}
-	n->flags &= (uint16_t)~NF_NAME_GONE;
 	dirlist_note_upper(s, d, name, node_mode_type(n), true);
 	r = node_set_location(s, n, d, name);
 	if (r == 0)

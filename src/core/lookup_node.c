@@ -438,7 +438,6 @@ int lookup_node_locked(struct lam_stack *s, struct node *d, const char *name, st
 	}
 	if (r == 0)
 		r = node_set_location(s, n, d, name);
-	n->flags &= (uint16_t)~NF_NAME_GONE;
 	if (r < 0) {
 		node_put(s, n);
 		return r;

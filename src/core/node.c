@@ -461,10 +461,38 @@ void node_take_location(struct lam_stack *s, struct node *n, struct node *parent
 	old_parent = n->parent;
 	n->name = name;
 	n->parent = parent;
-	n->flags &= (uint16_t)~NF_DETACHED;
+	n->flags &= (uint16_t) ~(NF_DETACHED | NF_NAME_GONE);
 	mutex_unlock(&n->lock);
 	free(old_name);
 	node_put(s, old_parent);
+}
+
+/* Caller holds N's lock. */
+static bool is_location(const struct node *n, const struct node *parent, const char *name)
+{
+	return n->parent == parent && n->name && !strcmp(n->name, name);
+}
+
+bool node_has_location(struct node *n, const struct node *parent, const char *name)
+{
+	bool is;
+
+	mutex_lock(&n->lock);
+	is = is_location(n, parent, name);
+	mutex_unlock(&n->lock);
+	return is;
+}
+
+void node_name_gone(struct node *n, const struct node *parent, const char *name, bool gone)
+{
+	mutex_lock(&n->lock);
+	if (is_location(n, parent, name)) {
+		if (gone)
+			n->flags |= NF_NAME_GONE;
+		else
+			n->flags &= (uint16_t)~NF_NAME_GONE;
+	}
+	mutex_unlock(&n->lock);
 }
 
 int node_set_location(struct lam_stack *s, struct node *n, struct node *parent, const char *name)
@@ -472,7 +500,8 @@ int node_set_location(struct lam_stack *s, struct node *n, struct node *parent, 
 	char *copy;
 
 	mutex_lock(&n->lock);
-	if (n->parent == parent && n->name && !strcmp(n->name, name)) {
+	if (is_location(n, parent, name)) {
+		n->flags &= (uint16_t)~NF_NAME_GONE;
 		mutex_unlock(&n->lock);
 		return 0;
 	}

@@ -90,16 +90,6 @@ int drop_begin(struct lam_stack *s, struct node *d, const char *name, const stru
 	return 0;
 }
 
-static bool is_location(struct node *n, struct node *d, const char *name)
-{
-	bool same;
-
-	mutex_lock(&n->lock);
-	same = n->parent == d && n->name && !strcmp(n->name, name);
-	mutex_unlock(&n->lock);
-	return same;
-}
-
 /* Other names remain, but not the one on record: keep a way to the inode. */
 int drop_keep_way(struct lam_stack *s, struct node *d, const char *name, struct drop *w)
 {
@@ -109,10 +99,10 @@ int drop_keep_way(struct lam_stack *s, struct node *d, const char *name, struct 
 	struct place p;
 	int r;
 
-	if (w->last || !is_location(n, d, name))
+	if (w->last || !node_has_location(n, d, name))
 		return 0;
 	if (!node_is_upper(n) || n->flags & (NF_INDEXED | NF_ORPHAN)) {
-		n->flags |= NF_NAME_GONE;
+		node_name_gone(n, d, name, true);
 		return 0;
 	}
 	r = node_place(s, n, &p);

@@ -328,7 +328,7 @@ static void undo_target(struct renaming *m)
 	if (m->orphaned)
 		(void)work_orphan_drop(s, m->b.n); /* else at the next mount */
 	if (m->b.n)
-		m->b.n->flags &= (uint16_t)~NF_NAME_GONE;
+		node_name_gone(m->b.n, m->b.d, m->b.name, false);
 }
 
 /* ---- The step itself ---- */
@@ -400,7 +400,6 @@ static void settle(struct renaming *m, struct side *from, struct side *to)
 	struct node *n = from->n;
 
 	node_take_location(s, n, to->d, TAKE_PTR(from->node_name));
-	n->flags &= (uint16_t)~NF_NAME_GONE;
 	if (n->dir)
 		rdir_move(s, n->dir->upper, to->d->dir->upper, TAKE_PTR(from->dir_name));
 	dirlist_note_upper(s, to->d, to->name, node_mode_type(n), !(n->dir && n->dir->n_lower));

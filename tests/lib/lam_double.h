@@ -12,6 +12,7 @@
 #include <lamina/lamina.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -65,11 +66,16 @@ static bool double_known(uint64_t id)
 	return id == 1 || id == 100 || id == 101 || id == 200 || id == 201;
 }
 
+/* Of the notes that calls by several threads at once write. */
+static pthread_mutex_t double_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static int double_note(struct lam_stack *s, const struct lam_call *call, uint64_t id)
 {
+	pthread_mutex_lock(&double_lock);
 	s->cred = call->cred;
 	s->id = id;
 	s->n_calls++;
+	pthread_mutex_unlock(&double_lock);
 	return double_known(id) ? 0 : -ESTALE;
 }
 
@@ -79,8 +85,10 @@ static void double_name(char *to, size_t size, const char *from)
 
 	if (n >= size)
 		n = size - 1;
+	pthread_mutex_lock(&double_lock);
 	memcpy(to, from, n);
 	to[n] = '\0';
+	pthread_mutex_unlock(&double_lock);
 }
 
 static int double_entry(uint64_t id, struct lam_entry *ret)
