@@ -21,7 +21,7 @@ endif
 # What a sanitized build runs: everything but the clients, which bring programs of their own.
 SANITIZED = --suites unit,fuzz,lib,cli,check,conform,races,takeover,differential,fault,crash,nfs --time-factor 4
 # Those in which several threads are at work at once.
-PARALLEL = --suites unit,lib,cli,conform,races,takeover,nfs --time-factor 4
+PARALLEL = --suites unit,lib,conform,races,takeover,nfs --time-factor 4
 
 .PHONY: all help run test test-nfs test-missing check-asan check-tsan bench bench-nfs soak-takeover lint format coverage soak fuzz install clean
 

@@ -3,6 +3,7 @@
 #include "names.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -26,7 +27,7 @@ struct name_slot {
 	uint64_t parent;
 	_Atomic uint32_t next;
 	uint32_t primed; /* the worker whose engine knows it */
-	char name[];
+			 /* The name follows. */
 };
 
 struct small_slot {
@@ -40,6 +41,14 @@ struct large_slot {
 };
 
 _Static_assert(sizeof(struct small_slot) == 64, "what an object costs");
+_Static_assert(offsetof(struct small_slot, name) == sizeof(struct name_slot) &&
+		       offsetof(struct large_slot, name) == sizeof(struct name_slot),
+	       "where name_of() finds it");
+
+static char *name_of(struct name_slot *s)
+{
+	return (char *)((uintptr_t)s + sizeof(*s)); /* not s + 1: it is not of this object */
+}
 
 struct name_table {
 	_Atomic uint32_t buckets[BUCKETS];
@@ -212,7 +221,7 @@ static void add_locked(struct names *n, uint64_t id, uint64_t parent, const char
 	s = slot_at(n, i);
 	s->parent = parent;
 	s->primed = generation;
-	strcpy(s->name, name);
+	strcpy(name_of(s), name);
 	atomic_store(&s->next, atomic_load(head));
 	atomic_store(&s->id, id);
 	atomic_store(head, i);
@@ -251,7 +260,7 @@ void names_note(struct fuse_front *front, uint64_t id, uint64_t parent, const ch
 		return;
 	mutex_lock(&n->lock);
 	s = find_locked(n, id);
-	if (s && s->parent == parent && strcmp(s->name, name) == 0) {
+	if (s && s->parent == parent && strcmp(name_of(s), name) == 0) {
 		s->primed = generation_of(front);
 	} else {
 		/* A new one before the old one goes: there is always one that is whole. */
@@ -293,7 +302,7 @@ static bool step_of(struct fuse_front *front, uint64_t id, struct step *ret)
 		s->primed = generation_of(front);
 		ret->id = id;
 		ret->parent = s->parent;
-		strcpy(ret->name, s->name);
+		strcpy(ret->name, name_of(s));
 		yes = true;
 	}
 	mutex_unlock(&n->lock);
