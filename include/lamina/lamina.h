@@ -109,7 +109,7 @@ struct lam_config {
 	 * cover by now: of upper, work, each of LOWER, each of DATA_LOWER, in this order.  -1: the
 	 * path after all.  They stay the caller's. */
 	const int *dir_fds;
-	bool read_only;		  /* refuse changes although there is an upper */
+	bool read_only; /* refuse changes although there is an upper */
 
 	enum lam_redirect redirect_dir;
 	enum lam_toggle index, nfs_export, metacopy;

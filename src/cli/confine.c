@@ -378,19 +378,19 @@ static int allow_some(scmp_filter_ctx f)
 	/* A umask of its own for each thread, not a namespace. */
 	if (r == 0)
 		r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(unshare), 1,
-				     SCMP_A0(SCMP_CMP_EQ, CLONE_FS));
+				     SCMP_A0(SCMP_CMP_EQ, CLONE_FS, 0));
 	/* The log, when its server was started again. */
 	if (r == 0)
 		r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-				     SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+				     SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0));
 	/* Its own limits may be looked at. */
 	if (r == 0)
 		r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
-				     SCMP_A0(SCMP_CMP_EQ, 0), SCMP_A2(SCMP_CMP_EQ, 0));
+				     SCMP_A0(SCMP_CMP_EQ, 0, 0), SCMP_A2(SCMP_CMP_EQ, 0, 0));
 	/* Any question to a filesystem or to FUSE, but no typing into a terminal. */
 	if (r == 0)
 		r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-				     SCMP_A1(SCMP_CMP_NE, TIOCSTI));
+				     SCMP_A1(SCMP_CMP_NE, TIOCSTI, 0));
 	return r;
 }
 

@@ -143,13 +143,12 @@ int rename_set_redirect(struct lam_stack *s, struct node *n, bool same_parent)
 		mutex_lock(&n->lock);
 		want = n->name ? strdup(n->name) : NULL;
 		mutex_unlock(&n->lock);
-		r = want ? 0 : -ENOMEM;
 	} else {
 		r = absolute_redirect(s, n, &want);
 	}
 	if (r == 0)
-		r = node_place(s, n, &p);
-	if (r < 0)
+		r = want ? node_place(s, n, &p) : -ENOMEM;
+	if (r != 0)
 		return r;
 	r = ovl_set(s, p.dirfd, p.name, "redirect", want, strlen(want));
 	place_done(s, &p);

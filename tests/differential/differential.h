@@ -181,7 +181,7 @@ struct shared {
 	uint32_t next, last;
 	bool closing; /* the turn is for letting go of everything */
 	bool failed;
-	uint32_t guarded; /* how often something was made immutable or append-only */
+	uint32_t guarded;  /* how often something was made immutable or append-only */
 	unsigned remounts; /* of this run; caches that were dropped count */
 	unsigned swaps;	   /* of these, where each has mounted what the other left */
 	bool refused_name; /* one was listed that may not be followed, and is known from before */
@@ -197,7 +197,8 @@ struct shared {
 	size_t n_opened;
 	uint64_t mapped[OPENED_MAX]; /* those that were written through a mapping */
 	size_t n_mapped;
-	uint64_t refused[OPENED_MAX]; /* hashes of the names in paths of renames that were refused */
+	uint64_t
+		refused[OPENED_MAX]; /* hashes of the names in paths of renames that were refused */
 	size_t n_refused;
 	uint64_t rules[RULES_MAX];
 	uint64_t ops_done;

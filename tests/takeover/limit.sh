@@ -6,7 +6,7 @@
 
 cut_off()
 {
-	ls "$1" 2>&1 | grep -q "Transport endpoint"
+	stat "$1/." 2>&1 | grep -q "Transport endpoint"
 }
 
 layers limit
