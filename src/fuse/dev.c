@@ -14,22 +14,27 @@
  *                                     ........................ [out] | body of the answer ...
  */
 #include "internal.h"
-#include "placement.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "super/super.h"
 
-#define READ_BULK 65536u /* bytes of a READ that is not for one small file */
+/* See look(). */
+#define LOOK_NS 50000 /* nanoseconds */
+#define LOOKS_MAX 8   /* how much is put on what went well */
+#define LOOK_AGAIN 16 /* requests after which it is tried again */
 
 /* A descriptor of the connection: a clone of the front's, or the front's own.  A request is answered
  * where it was read, so it stays open until the last late answer too is given. */
@@ -49,9 +54,10 @@ struct dev_thread {
 	int parked; /* an epoll set for when it takes no requests, or -1 */
 	char *buf;
 	size_t buf_size, in_off, out_off;
-	struct placement placement;
 	bool pinned; /* the buffer is in memory */
-	bool eager;  /* the last read after an answer found a request */
+	bool one_cpu;
+	int looks;  /* above 0: looking pays; else counts up to the next try */
+	bool eager; /* the last read after an answer found a request */
 };
 
 /* A request that waits for a late thread. */
@@ -267,16 +273,6 @@ static bool postpone(struct dev_thread *t, const struct request *rq)
 	return false;
 }
 
-/* Whether it pays to be on the CPU of who sent a request: not where several are served at once, nor where
- * the kernel reads ahead while the client works. */
-static bool follow(const struct dev_thread *t, const struct request *rq)
-{
-	const struct fuse_read_in *in = rq->arg;
-
-	return (t->front->n_dev == 1 || crew_alone(&t->front->crew)) &&
-	       (rq->head.opcode != FUSE_READ || in->size < READ_BULK);
-}
-
 static void handle(struct dev_thread *t, size_t len)
 {
 	struct request rq = {
@@ -295,7 +291,6 @@ static void handle(struct dev_thread *t, size_t len)
 		if (rq.head.unique == 0 || rq.head.opcode == FUSE_FORGET)
 			return;
 	} else {
-		placement_note(&t->placement, rq.head.pid, follow(t, &rq));
 		r = request_serve(&rq);
 	}
 	if (r == REQUEST_LATE) {
@@ -333,6 +328,37 @@ static int wait_event(struct dev_thread *t)
 	return 0;
 }
 
+static int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts); /* this clock is always there */
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Look for the next request for a moment before sleeping.  A client that asks one thing after the other works for some
+ * microseconds in between, and waking this thread would take longer than that.  Not where others serve too, or on
+ * one CPU, where the client could not work meanwhile; and for clients that take their time only now and then. */
+static bool look(struct dev_thread *t)
+{
+	struct pollfd p = { .fd = t->fd, .events = POLLIN };
+	int64_t end;
+
+	if (t->looks <= 0 || t->one_cpu || !crew_alone(&t->front->crew))
+		return false;
+	end = now_ns() + LOOK_NS;
+	do {
+		if (poll(&p, 1, 0) > 0) {
+			t->looks = t->looks < LOOKS_MAX ? t->looks + 1 : LOOKS_MAX;
+			return true;
+		}
+	} while (now_ns() < end);
+	t->looks -= 2;
+	if (t->looks <= 0)
+		t->looks = -LOOK_AGAIN;
+	return false;
+}
+
 /* Serve one request, or wait.  1 when there is nothing left to do, or the error that ends it. */
 static int step(struct dev_thread *t)
 {
@@ -359,12 +385,16 @@ static int step(struct dev_thread *t)
 		crew_end(&t->front->crew, t->index);
 		/* While requests come one after the other, waiting first would cost a call each;
 		 * when they do not, trying would. */
-		t->eager = atomic_load_explicit(&t->front->running, memory_order_relaxed) == 1;
+		if (t->looks <= 0)
+			t->looks++;
+		t->eager = t->looks > 0 ||
+			   atomic_load_explicit(&t->front->running, memory_order_relaxed) == 1;
 		return 0;
 	}
 	t->eager = false;
 	switch (errno) {
 	case EAGAIN:
+		t->eager = look(t);
 		return atomic_load(&t->front->draining) ? 1 : 0;
 	case EINTR:
 	case ENOENT: /* given up by its caller while it was being read */
@@ -378,9 +408,10 @@ static void *dev_main(void *arg)
 {
 	struct dev_thread *t = arg;
 	struct fuse_front *front = t->front;
+	cpu_set_t set;
 	int r;
 
-	placement_init(&t->placement);
+	t->one_cpu = sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) == 1;
 	do {
 		r = step(t);
 	} while (r == 0);
