@@ -191,7 +191,7 @@ class Cell:
 		self.row, self.config, self.mode = r, config, mode
 		self.root, self.program = root, program
 		self.name = "%s[%s,%s]" % (r.name, config, mode)
-		self.timeout = r.timeout
+		self.timeout = r.timeout * float(os.environ.get("LAMINA_TIME_FACTOR", "1"))
 
 	def run(self, ident):
 		"""None, or what is not true."""
