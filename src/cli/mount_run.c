@@ -315,7 +315,7 @@ static int remount(const struct mount_plan *plan)
 static int go_on(struct mount_plan *plan)
 {
 	struct daemon d = { .ready_fd = -1 };
-	struct super_link link = { 0 };
+	static struct super_link link; /* the plan refers to it until the end */
 	int r;
 
 	supervise_take_messages(plan->debug);
@@ -328,7 +328,7 @@ static int go_on(struct mount_plan *plan)
 /* Serve, under a supervisor or without. */
 static int run(struct mount_plan *plan, struct daemon *d)
 {
-	struct super_link link = { 0 };
+	static struct super_link link; /* as in go_on() */
 
 	if (supervise_wanted(plan)) {
 		int r = supervise(plan, d, &link);
