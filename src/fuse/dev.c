@@ -17,22 +17,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/types.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/soon.h"
 #include "super/super.h"
 
 /* See look(). */
-#define LOOK_NS 50000 /* nanoseconds */
 #define LOOKS_MAX 8   /* how much is put on what went well */
 #define LOOK_AGAIN 16 /* requests after which it is tried again */
 
@@ -55,7 +52,7 @@ struct dev_thread {
 	char *buf;
 	size_t buf_size, in_off, out_off;
 	bool pinned; /* the buffer is in memory */
-	bool one_cpu;
+	bool may_look;
 	int looks;  /* above 0: looking pays; else counts up to the next try */
 	bool eager; /* the last read after an answer found a request */
 };
@@ -328,31 +325,19 @@ static int wait_event(struct dev_thread *t)
 	return 0;
 }
 
-static int64_t now_ns(void)
+/* Whether the next request is looked for before sleeping: not where others serve too, and of clients that take
+ * their time only now and then. */
+static bool looks(const struct dev_thread *t)
 {
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts); /* this clock is always there */
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	return t->looks > 0 && t->may_look && (t->front->n_dev == 1 || crew_alone(&t->front->crew));
 }
 
-/* Look for the next request for a moment before sleeping.  A client that asks one thing after the other works for some
- * microseconds in between, and waking this thread would take longer than that.  Not where others serve too, or on
- * one CPU, where the client could not work meanwhile; and for clients that take their time only now and then. */
 static bool look(struct dev_thread *t)
 {
-	struct pollfd p = { .fd = t->fd, .events = POLLIN };
-	int64_t end;
-
-	if (t->looks <= 0 || t->one_cpu || !crew_alone(&t->front->crew))
-		return false;
-	end = now_ns() + LOOK_NS;
-	do {
-		if (poll(&p, 1, 0) > 0) {
-			t->looks = t->looks < LOOKS_MAX ? t->looks + 1 : LOOKS_MAX;
-			return true;
-		}
-	} while (now_ns() < end);
+	if (soon_readable(t->fd)) {
+		t->looks = t->looks < LOOKS_MAX ? t->looks + 1 : LOOKS_MAX;
+		return true;
+	}
 	t->looks -= 2;
 	if (t->looks <= 0)
 		t->looks = -LOOK_AGAIN;
@@ -387,14 +372,14 @@ static int step(struct dev_thread *t)
 		 * when they do not, trying would. */
 		if (t->looks <= 0)
 			t->looks++;
-		t->eager = t->looks > 0 ||
+		t->eager = looks(t) ||
 			   atomic_load_explicit(&t->front->running, memory_order_relaxed) == 1;
 		return 0;
 	}
 	t->eager = false;
 	switch (errno) {
 	case EAGAIN:
-		t->eager = look(t);
+		t->eager = looks(t) && look(t);
 		return atomic_load(&t->front->draining) ? 1 : 0;
 	case EINTR:
 	case ENOENT: /* given up by its caller while it was being read */
@@ -408,10 +393,9 @@ static void *dev_main(void *arg)
 {
 	struct dev_thread *t = arg;
 	struct fuse_front *front = t->front;
-	cpu_set_t set;
 	int r;
 
-	t->one_cpu = sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) == 1;
+	t->may_look = soon_possible();
 	do {
 		r = step(t);
 	} while (r == 0);
