@@ -115,8 +115,22 @@ static struct node *node_free(struct lam_stack *s, struct node *n)
 	return parent;
 }
 
+/* A parent that was retired is in no table: it goes with the last of its children. */
+static void part_from_parents(struct lam_stack *s)
+{
+	for (unsigned i = 0; i < NODE_SHARDS; i++) {
+		struct node_shard *sh = &s->shards[i];
+
+		for (uint32_t b = 0; sh->buckets && b <= sh->mask; b++) {
+			for (struct node *n = sh->buckets[b]; n; n = n->next)
+				node_put(s, TAKE_PTR(n->parent));
+		}
+	}
+}
+
 void nodes_destroy(struct lam_stack *s)
 {
+	part_from_parents(s);
 	for (unsigned i = 0; i < NODE_SHARDS; i++) {
 		struct node_shard *sh = &s->shards[i];
 
@@ -125,7 +139,7 @@ void nodes_destroy(struct lam_stack *s)
 
 			for (n = sh->buckets[b]; n; n = next) {
 				next = n->next;
-				(void)node_free(s, n); /* the parent is in the table as well */
+				(void)node_free(s, n); /* it has parted from its parent */
 			}
 		}
 		free(sh->buckets);
