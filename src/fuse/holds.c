@@ -131,6 +131,7 @@ static void shard_remove(struct shard *s, struct hold *hold)
 static int add_locked(struct shard *s, uint64_t id, unsigned marks)
 {
 	struct hold *hold;
+	bool first;
 
 	if (s->used + 1 > s->size / 4 * 3) {
 		int r = shard_resize(s, s->size == 0 ? SHARD_MIN : s->size * 2);
@@ -139,13 +140,14 @@ static int add_locked(struct shard *s, uint64_t id, unsigned marks)
 			return r;
 	}
 	hold = &s->table[shard_find(s, id)];
-	if (hold->id == 0) {
+	first = hold->id == 0;
+	if (first) {
 		hold->id = id;
 		s->used++;
 	}
 	CHECK((hold->word & COUNT_MASK) != COUNT_MASK);
 	hold->word = (hold->word + 1) | (uint64_t)marks << MARK_SHIFT;
-	return 0;
+	return first;
 }
 
 int holds_add(struct holds *h, uint64_t id, unsigned marks)

@@ -23,7 +23,7 @@ struct holds;
 struct holds *holds_new(void);
 void holds_free(struct holds *holds);
 
-/* Count one more reference to ID and set MARKS on it.  -ENOMEM. */
+/* Count one more reference to ID and set MARKS on it.  1 if it is the first, else 0; -ENOMEM. */
 int holds_add(struct holds *holds, uint64_t id, unsigned marks);
 
 /* Take N references away (not more than there are); true if none is left. */

@@ -163,7 +163,7 @@ int request_string(struct request *rq, const char **string);
 
 /* reply.c */
 
-/* Count a reference to ENTRY's object and describe it.  -ENOMEM. */
+/* Count a reference to ENTRY's object and describe it.  1 if this is the only one that is known, else 0; -ENOMEM. */
 int reply_fill_entry(struct fuse_front *front, const struct lam_entry *entry,
 		     struct fuse_entry_out *to, unsigned marks);
 /* A whole answer with an entry, or with attributes. */

@@ -227,7 +227,8 @@ static void add_locked(struct names *n, uint64_t id, uint64_t parent, const char
 	atomic_store(head, i);
 }
 
-/* Take a slot of ID out: WHICH, or the first one where that is NULL. */
+/* Take the slots of ID out: WHICH, or where that is NULL all.  There are two for a moment, and longer where a forgotten
+ * object was found again before its note went. */
 static void remove_locked(struct names *n, uint64_t id, const struct name_slot *which)
 {
 	_Atomic uint32_t *link = &n->table->buckets[bucket_of(id)];
@@ -240,9 +241,9 @@ static void remove_locked(struct names *n, uint64_t id, const struct name_slot *
 			atomic_store(link, atomic_load(&s->next));
 			atomic_store(&s->id, 0);
 			give_slot(n, i);
-			return;
+		} else {
+			link = &s->next;
 		}
-		link = &s->next;
 	}
 }
 
@@ -251,7 +252,8 @@ static uint32_t generation_of(const struct fuse_front *front)
 	return atomic_load(&front->link->state->mem->generation);
 }
 
-void names_note(struct fuse_front *front, uint64_t id, uint64_t parent, const char *name)
+void names_note(struct fuse_front *front, uint64_t id, uint64_t parent, const char *name,
+		bool first)
 {
 	struct names *n = front->names;
 	struct name_slot *s;
@@ -259,7 +261,8 @@ void names_note(struct fuse_front *front, uint64_t id, uint64_t parent, const ch
 	if (!n || id == LAM_ROOT_ID || strlen(name) > LAM_NAME_MAX)
 		return;
 	mutex_lock(&n->lock);
-	s = find_locked(n, id);
+	/* What the worker before noted is there, and what it counted is not. */
+	s = first && !front->successor ? NULL : find_locked(n, id);
 	if (s && s->parent == parent && strcmp(name_of(s), name) == 0) {
 		s->primed = generation_of(front);
 	} else {

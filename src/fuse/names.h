@@ -20,8 +20,10 @@ struct names;
 int names_open(struct fuse_front *front);
 void names_free(struct names *names);
 
-/* ID was seen as NAME in PARENT.  Without effect where there is no table. */
-void names_note(struct fuse_front *front, uint64_t id, uint64_t parent, const char *name);
+/* ID was seen as NAME in PARENT, and the kernel did not refer to it before (FIRST): then nothing is noted of it yet,
+ * and looking for that would take longer than the note.  Without effect where there is no table. */
+void names_note(struct fuse_front *front, uint64_t id, uint64_t parent, const char *name,
+		bool first);
 /* The kernel has nothing of ID any more. */
 void names_drop(struct fuse_front *front, uint64_t id);
 /* Let the engine come to know ID, which another worker gave to the kernel. */

@@ -47,11 +47,12 @@ static bool take_entry(void *ctx, const struct lam_dirent *d)
 	if (l->plus) {
 		/* Node id 0: only a name; the kernel will look it up when it wants to. */
 		struct fuse_entry_out entry = { 0 };
+		int r = d->entry ? reply_fill_entry(l->rq->front, d->entry, &entry, 0) : 0;
 
-		if (d->entry && reply_fill_entry(l->rq->front, d->entry, &entry, 0) < 0)
+		if (r < 0)
 			entry = (struct fuse_entry_out){ 0 };
 		else if (d->entry)
-			names_note(l->rq->front, d->entry->id, l->rq->head.nodeid, d->name);
+			names_note(l->rq->front, d->entry->id, l->rq->head.nodeid, d->name, r > 0);
 		l->left_out |= !d->entry && !S_ISDIR(d->type);
 		memcpy(at, &entry, sizeof(entry));
 		at += sizeof(entry);

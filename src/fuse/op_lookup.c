@@ -9,6 +9,7 @@
 int op_lookup(struct request *rq)
 {
 	struct fuse_front *front = rq->front;
+	struct fuse_entry_out out;
 	struct lam_entry entry;
 	const char *name;
 	int r;
@@ -27,18 +28,22 @@ int op_lookup(struct request *rq)
 
 	if (r == -ENOENT && (front->negative_ttl.sec || front->negative_ttl.nsec)) {
 		/* Node id 0 is a name that does not exist, to be remembered. */
-		struct fuse_entry_out out = {
+		out = (struct fuse_entry_out){
 			.entry_valid = front->negative_ttl.sec,
 			.entry_valid_nsec = front->negative_ttl.nsec,
 		};
-
 		return reply_bytes(rq, &out, sizeof(out));
 	}
 	if (r == 0 && !S_ISDIR(entry.attr.mode))
 		walk_lookup(&front->walk, rq->head.nodeid);
-	if (r == 0 && strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
-		names_note(front, entry.id, rq->head.nodeid, name);
-	return r < 0 ? r : reply_entry(rq, &entry, 0);
+	if (r == 0)
+		r = reply_fill_entry(front, &entry, &out, 0);
+	if (r < 0)
+		return r;
+	rq->counted = entry.id;
+	if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+		names_note(front, entry.id, rq->head.nodeid, name, r > 0);
+	return reply_bytes(rq, &out, sizeof(out));
 }
 
 /* While a thread ends its part in an object, that is not in use for the sake of the kernel. */

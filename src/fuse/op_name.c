@@ -100,7 +100,7 @@ static int make_once(struct request *rq, const struct making *m, struct lam_entr
 	if (r == -EEXIST && past == PAST_BEGUN)
 		r = made_before(rq, m, ret);
 	if (r == 0)
-		names_note(rq->front, ret->id, rq->head.nodeid, m->name);
+		names_note(rq->front, ret->id, rq->head.nodeid, m->name, false);
 	return once_done(rq, r, r == 0 ? ret->id : 0);
 }
 
@@ -273,7 +273,7 @@ static void note_moved(struct request *rq, uint64_t parent, const char *name)
 	struct lam_entry entry;
 
 	if (rq->front->names && lam_lookup(rq->front->stack, &rq->call, parent, name, &entry) == 0)
-		names_note(rq->front, entry.id, parent, name);
+		names_note(rq->front, entry.id, parent, name, false);
 }
 
 static int rename_with(struct request *rq, uint64_t new_parent, unsigned flags)
@@ -339,8 +339,7 @@ static int reply_create(struct request *rq, const struct lam_entry *entry, unsig
 	if (r < 0)
 		return r;
 	rq->counted = entry->id;
-	if (rq->front->passthrough)
-		r = passthrough_open(rq, entry->id, flags, &out.open);
+	r = rq->front->passthrough ? passthrough_open(rq, entry->id, flags, &out.open) : 0;
 	if (r == 0)
 		r = reply_bytes(rq, &out, sizeof(out));
 	if (r < 0) {

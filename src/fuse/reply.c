@@ -43,14 +43,14 @@ static unsigned marks_of(const struct lam_attr *attr)
 int reply_fill_entry(struct fuse_front *front, const struct lam_entry *entry,
 		     struct fuse_entry_out *to, unsigned marks)
 {
+	int first = 0;
+
 	CHECK(entry->id != 0);
 	/* The root is never forgotten, so it needs no count. */
-	if (entry->id != LAM_ROOT_ID) {
-		int r = holds_add(front->holds, entry->id, marks | marks_of(&entry->attr));
-
-		if (r < 0)
-			return r;
-	}
+	if (entry->id != LAM_ROOT_ID)
+		first = holds_add(front->holds, entry->id, marks | marks_of(&entry->attr));
+	if (first < 0)
+		return first;
 	*to = (struct fuse_entry_out){
 		.nodeid = entry->id,
 		.generation = entry->id == LAM_ROOT_ID ? 0 : entry->generation,
@@ -60,7 +60,7 @@ int reply_fill_entry(struct fuse_front *front, const struct lam_entry *entry,
 		.attr_valid_nsec = front->attr_ttl.nsec,
 	};
 	fill_attr(&entry->attr, &to->attr);
-	return 0;
+	return first;
 }
 
 int reply_bytes(struct request *rq, const void *body, size_t len)
