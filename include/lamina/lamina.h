@@ -132,8 +132,10 @@ struct lam_config {
 	unsigned max_fds;	/* bound on cached descriptors; 0: from RLIMIT_NOFILE */
 	unsigned max_nodes;	/* about how many objects to remember; 0: from the memory */
 	size_t max_cache_bytes; /* bound on cached listings; 0: a default */
-	bool watch_lower;	/* lower layers may change: do not rely on cached listings */
-	bool takeover;		/* another process served these layers until now, and its clients go
+	uint64_t copy_behind; /* files of so many bytes and more are copied up behind their writer,
+				 * which goes on; 0, UINT64_MAX: none.  Needs lam_info.resolves_files */
+	bool watch_lower;     /* lower layers may change: do not rely on cached listings */
+	bool takeover;	      /* another process served these layers until now, and its clients go
 				 * on: what they still use is kept, orphans too */
 };
 

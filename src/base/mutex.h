@@ -17,6 +17,7 @@
 enum mutex_rank {
 	RANK_FRONT = 1, /* a front end's own tables */
 	RANK_RENAME,	/* one per stack: moving between directories */
+	RANK_BEHIND,	/* one per file that is copied up behind its writer */
 	RANK_DIR,	/* one per directory node */
 	RANK_NAMES,	/* the names of one file, wherever they are */
 	RANK_ORPHANS,	/* which orphans there are, and their nodes */

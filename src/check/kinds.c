@@ -158,6 +158,9 @@ const struct kind_text kinds[KIND_COUNT] = {
 				      "removes it" },
 	[KIND_RECORD_ORPHAN] = { "record-orphan", "it was removed while in use, and takes space",
 				 "removes it" },
+	[KIND_RECORD_BEHIND] = { "record-behind",
+				 "the file is as before what was written and never synced, and it takes space",
+				 "removes it" },
 };
 
 const char *lam_check_kind(size_t i, const char **ret_why, const char **ret_repair)

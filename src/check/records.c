@@ -246,6 +246,16 @@ static int check_orphan(void *ctx, const struct sys_dirent *de)
 			      "an object that was removed while in use", true);
 }
 
+static int check_behind(void *ctx, const struct sys_dirent *de)
+{
+	struct part *part = ctx;
+
+	part->c->result.objects++;
+	part->c->leftovers = true; /* it may have got its name, and be counted with it */
+	return records_report(part, KIND_RECORD_BEHIND, "behind", de->name,
+			      "a copy of a file that was not finished", true);
+}
+
 static int check_part(struct check *c, const char *name, dirscan_fn fn)
 {
 	CLEANUP_CLOSE int fd = sys_openat(c->own_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -262,6 +272,8 @@ int records_check(struct check *c)
 
 	if (r == 0)
 		r = check_part(c, "orphans", check_orphan);
+	if (r == 0)
+		r = check_part(c, "behind", check_behind);
 	if (r == 0)
 		r = check_part(c, "origins", check_origin);
 	return r < 0 ? r : check_part(c, "links", check_link);

@@ -226,6 +226,8 @@ static int64_t now_ms(void)
 
 #define BUSY_MS 5000 /* how long to wait for layers that are in use */
 #define BUSY_STEP_MS 20
+/* Files of so many bytes are copied up behind their writers: 64 MiB take some tenths of a second. */
+#define COPY_BEHIND (UINT64_C(64) << 20)
 
 /*
  * Open the layers.  Who unmounts an overlay and mounts it again at once, as container engines do,
@@ -263,6 +265,9 @@ static int open_and_serve(struct mount_plan *plan, struct super_link *link, stru
 		plan->nfs.config.link = link;
 		config->dir_fds = link->state->mem->dirs;
 		config->takeover = link->successor;
+		/* Should this process be killed, another one finishes them. */
+		if (config->copy_behind == 0)
+			config->copy_behind = COPY_BEHIND;
 	}
 	if (r == 0)
 		r = signals_start();

@@ -115,6 +115,16 @@ static void add_protattr(struct lam_stack *s, struct node *n, struct lam_attr *a
 	a->attributes |= prot & PROTATTR_IMMUTABLE ? STATX_ATTR_IMMUTABLE : 0;
 }
 
+/* What was written to a copy that is not finished. */
+static void add_behind(struct lam_stack *s, struct node *n, struct lam_attr *a)
+{
+	struct behind *b = behind_get(s, n->id);
+
+	if (b && !node_is_upper(n))
+		behind_attr(b, a);
+	behind_put(s, b);
+}
+
 uint64_t attr_ino(struct lam_stack *s, struct node *n)
 {
 	return id_ino(s, n->flags & NF_BY_NAME
@@ -135,6 +145,7 @@ int attr_of_node(struct lam_stack *s, struct node *n, const struct statx *st, st
 	if (n->flags & NF_METACOPY)
 		(void)metacopy_blocks(s, n, &a);
 	add_protattr(s, n, &a);
+	add_behind(s, n, &a);
 	if (s->layers[n->layer].override_name) {
 		struct place p;
 

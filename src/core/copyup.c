@@ -32,8 +32,10 @@ struct copyup {
 	struct fdent *data;	      /* of the lower file's data, if it is its own; or NULL */
 	int fd;			      /* of the copy; -1 for what is not opened */
 	char temp[32];		      /* name in the work directory; "" for O_TMPFILE */
-	uint64_t ino;		      /* of the copy */
-	uint32_t generation;	      /* ... and its filesystem's word for the number's use */
+	struct behind *behind;	      /* the copy was begun behind a writer; a reference, or NULL */
+	bool behind_locked;
+	uint64_t ino;	     /* of the copy */
+	uint32_t generation; /* ... and its filesystem's word for the number's use */
 	/* For the node, when it becomes an upper one. */
 	struct rdir *up;
 	char *index_name;
@@ -186,6 +188,42 @@ static int make_durable(const struct copyup *c)
 	return r == -EOPNOTSUPP ? sys_fsync(c->fd) : r;
 }
 
+/* Owner, mode and so on, as what is only in the file below. */
+static int dress_file(struct copyup *c, struct fdent *from)
+{
+	int r;
+
+	c->data = c->n->flags & NF_METACOPY ? NULL : from;
+	r = copy_meta(c, c->fd, "");
+	c->data = NULL;
+	return r;
+}
+
+/* Most of it is copied, and durable, before writers have to wait. */
+static int finish_behind(struct copyup *c)
+{
+	struct lam_stack *s = c->s;
+	struct fdent *e = NULL;
+	int r = behind_fill(s, c->behind, c->n, c->call ? c->call->cancelled : NULL);
+
+	if (r == 0)
+		r = c->fd = behind_dup(c->behind);
+	if (r >= 0)
+		r = data_fd(s, c->n, false, &e);
+	if (r == 0)
+		r = dress_file(c, e);
+	fdcache_put(&s->fds, e);
+	c->size = c->st.stx_size;
+	if (r == 0)
+		r = make_durable(c);
+	if (r == 0)
+		r = behind_lock(c->behind);
+	if (r < 0)
+		return r;
+	c->behind_locked = true;
+	return make_durable(c);
+}
+
 static int make_file(struct copyup *c)
 {
 	struct lam_stack *s = c->s;
@@ -193,6 +231,8 @@ static int make_file(struct copyup *c)
 	uint64_t copied = 0;
 	int r;
 
+	if (c->behind)
+		return finish_behind(c);
 	if (s->upper_tmpfile) {
 		c->fd = sys_openat(s->work_fd, ".", O_TMPFILE | O_RDWR, 0600);
 	} else {
@@ -211,11 +251,8 @@ static int make_file(struct copyup *c)
 				  &copied);
 		atomic_fetch_add(&s->stat_copyup_bytes, copied);
 	}
-	if (r == 0) {
-		c->data = c->n->flags & NF_METACOPY ? NULL : e;
-		r = copy_meta(c, c->fd, "");
-		c->data = NULL;
-	}
+	if (r == 0)
+		r = dress_file(c, e);
 	fdcache_put(&s->fds, e);
 	return r < 0 ? r : make_durable(c);
 }
@@ -268,6 +305,8 @@ static int install(struct copyup *c, int dirfd, const char *name)
 {
 	int r;
 
+	if (c->behind)
+		return behind_install(c->s, c->behind, dirfd, name);
 	if (!c->temp[0])
 		return sys_link_fd(c->fd, dirfd, name);
 	r = sys_rename(c->s->work_fd, c->temp, dirfd, name, RENAME_NOREPLACE);
@@ -284,6 +323,9 @@ static void undo(struct copyup *c)
 		work_discard(c->s, c->temp, S_ISDIR(c->st.stx_mode));
 	if (c->fd >= 0)
 		sys_close(c->fd);
+	if (c->behind_locked)
+		behind_unlock(c->behind);
+	behind_put(c->s, c->behind);
 	rdir_put(c->s, c->up);
 	free(c->index_name);
 	place_done(c->s, &c->from);
@@ -344,6 +386,8 @@ static void become_upper(struct copyup *c, struct node *parent, const char *name
 	struct node *n = c->n;
 	bool indexed = c->key[0];
 
+	if (c->behind)
+		behind_unname(s, c->behind); /* its links are counted from here on */
 	mutex_lock(&n->lock);
 	if (indexed) {
 		free(n->extra->index_name);
@@ -614,8 +658,9 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 		c.adjust = 1 - (int32_t)c.st.stx_nlink;
 	c.st.stx_nlink += (uint32_t)c.adjust;
 	c.size = size < c.st.stx_size ? size : c.st.stx_size;
-	c.meta_only = !data && s->metacopy && S_ISREG(c.st.stx_mode) && c.st.stx_size &&
-		      !(n->flags & NF_DEAD) && knows_data(n);
+	c.behind = behind_get(s, n->id);
+	c.meta_only = !data && !c.behind && s->metacopy && S_ISREG(c.st.stx_mode) &&
+		      c.st.stx_size && !(n->flags & NF_DEAD) && knows_data(n);
 	r = S_ISREG(c.st.stx_mode) ? make_file(&c) : make_other(&c);
 	if (r == 0) {
 		r = c.temp[0] ? sys_statx(s->work_fd, c.temp, &st) : sys_statx(c.fd, "", &st);
@@ -633,6 +678,8 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 		r = publish(&c);
 	if (r < 0)
 		record_drop(s, c.ino, record);
+	if (r == 0 && c.behind)
+		behind_over(s, c.behind);
 	if (r == 0 && c.key[0] && c.adjust)
 		(void)links_adjust_store(s, c.key, 0); /* the nlink attribute has it now */
 	if (r == 0 && node_is_dir(n) && s->nfs_export)
@@ -768,8 +815,9 @@ static struct node *next_to_copy(struct lam_stack *s, struct node *n)
 	}
 }
 
+/* 1: with MAY_BE_BEHIND, it has only been begun. */
 static int copyup_all(struct lam_stack *s, const struct lam_call *call, struct node *n,
-		      uint64_t size, bool data)
+		      uint64_t size, bool data, bool may_be_behind)
 {
 	if (is_done(n, data))
 		return 0;
@@ -779,6 +827,11 @@ static int copyup_all(struct lam_stack *s, const struct lam_call *call, struct n
 		/* Reached by a handle: its name must be known, or the copy would be nobody's. */
 		int r = resolve_connect(s, n);
 
+		/* An earlier process let its last name be removed while it was in use. */
+		if (r == -ESTALE && s->takeover) {
+			n->flags |= NF_DEAD;
+			r = 0;
+		}
 		if (r < 0)
 			return r;
 	}
@@ -791,9 +844,18 @@ static int copyup_all(struct lam_stack *s, const struct lam_call *call, struct n
 		own = at.n == n;
 		r = begin(s, call, at.n, own && data);
 		if (r > 0) {
-			r = node_is_upper(at.n) ? fill_metacopy(s, call, at.n, size)
-						: copyup_one(s, call, at.n, size, own && data);
+			bool begun = own && may_be_behind && !node_is_upper(n) &&
+				     behind_begin(s, n);
+
+			if (begun)
+				r = 0;
+			else
+				r = node_is_upper(at.n)
+					    ? fill_metacopy(s, call, at.n, size)
+					    : copyup_one(s, call, at.n, size, own && data);
 			end(s, at.n);
+			if (begun)
+				return 1;
 			if (r == -EAGAIN)
 				continue;
 		}
@@ -806,52 +868,17 @@ static int copyup_all(struct lam_stack *s, const struct lam_call *call, struct n
 
 int copyup(struct lam_stack *s, const struct lam_call *call, struct node *n)
 {
-	return copyup_all(s, call, n, UINT64_MAX, false);
+	return copyup_all(s, call, n, UINT64_MAX, false, false);
 }
 
 int copyup_data(struct lam_stack *s, const struct lam_call *call, struct node *n, uint64_t size)
 {
-	return copyup_all(s, call, n, size, true);
+	return copyup_all(s, call, n, size, true, false);
 }
 
-int copyup_name_locked(struct lam_stack *s, struct node *d, const char *name, struct node *n)
+int copyup_behind(struct lam_stack *s, const struct lam_call *call, struct node *n)
 {
-	struct statx st, there;
-	struct fdent *e;
-	uint32_t visible;
-	char key[INDEX_NAME_MAX + 1];
-	int r;
+	int r = copyup_all(s, call, n, UINT64_MAX, true, true);
 
-	if (!(n->flags & NF_INDEXED))
-		return 0;
-	r = node_statx(s, n, &st);
-	if (r == 0)
-		r = index_node_nlink(s, n, &st, &visible);
-	if (r == 0)
-		r = rdir_open(s, d->dir->upper, &e);
-	if (r < 0)
-		return r;
-	r = sys_statx(e->fd, name, &there);
-	if (r == 0) {
-		r = there.stx_ino == st.stx_ino ? 0 : -ESTALE;
-		goto out;
-	}
-	if (r != -ENOENT)
-		goto out;
-	mutex_lock(&n->lock);
-	strcpy(key, n->extra->index_name);
-	mutex_unlock(&n->lock);
-	r = copyup_set_impure(s, d);
-	if (r == 0)
-		r = index_write_nlink_lower(s, n, key, visible);
-	if (r == 0)
-		r = sys_link(index_dir(s, key), key, e->fd, name);
-	names_note(s);
-	if (r == 0)
-		r = index_write_nlink(s, index_dir(s, key), key, visible, st.stx_nlink + 1);
-	if (r == 0)
-		dirlist_note_upper(s, d, name, node_mode_type(n), false);
-out:
-	fdcache_put(&s->fds, e);
-	return r;
+	return r == 1 && behind_kick(s) < 0 ? copyup_data(s, call, n, UINT64_MAX) : r;
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "behind.h"
 #include "base/check.h"
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -321,7 +322,8 @@ struct lam_stack {
 	struct mutex rename_lock;	       /* RANK_RENAME */
 	struct mutex name_locks[NAME_STRIPES]; /* RANK_NAMES, by id: names.c */
 	_Atomic uint64_t names_seq;	       /* changes of files with several names */
-	struct mutex copyup_lock;	       /* RANK_LEAF: NF_COPYING */
+	struct behinds behinds;
+	struct mutex copyup_lock; /* RANK_LEAF: NF_COPYING */
 	struct cond copyup_cond;
 
 	struct node_shard shards[NODE_SHARDS];
@@ -584,10 +586,14 @@ int attr_check_change(struct lam_stack *s, struct node *n, bool append_ok);
 int copyup(struct lam_stack *s, const struct lam_call *call, struct node *n);
 /* With at least the first SIZE bytes of its data. */
 int copyup_data(struct lam_stack *s, const struct lam_call *call, struct node *n, uint64_t size);
-/* N's NAME in directory D must exist in upper (an index-only alias gets its link). D is upper, locked. */
-int copyup_name_locked(struct lam_stack *s, struct node *d, const char *name, struct node *n);
+/* The same for a write: of a big file it may only be begun, which returns 1 (behind.h). */
+int copyup_behind(struct lam_stack *s, const struct lam_call *call, struct node *n);
 int copyup_set_impure(struct lam_stack *s, struct node *d);
 int copyup_keep_data(struct lam_stack *s, struct node *n);
+
+/* link.c */
+/* N's NAME in directory D must exist in upper (an index-only alias gets its link). D is upper, locked. */
+int link_name_locked(struct lam_stack *s, struct node *d, const char *name, struct node *n);
 
 /* index.c */
 int index_open(struct lam_stack *s);

@@ -145,10 +145,20 @@ int data_fd(struct lam_stack *s, struct node *n, bool write, struct fdent **ret)
 	return 0;
 }
 
+/* Whoever needs the whole of what is being copied up behind its writer waits for it. */
+static int settled(struct lam_stack *s, const struct lam_call *call, struct node *n)
+{
+	struct behind *b = behind_get(s, n->id);
+
+	behind_put(s, b);
+	return b ? copyup_data(s, call, n, UINT64_MAX) : 0;
+}
+
 ssize_t lam_read(struct lam_stack *s, const struct lam_call *call, uint64_t id, uint64_t off,
 		 void *buf, size_t size)
 {
 	HELD(n, s);
+	struct behind *b;
 	struct fdent *e;
 	ssize_t done;
 	int r = node_get(s, id, &n.n);
@@ -156,11 +166,41 @@ ssize_t lam_read(struct lam_stack *s, const struct lam_call *call, uint64_t id, 
 	(void)call;
 	if (r < 0)
 		return r;
+	b = behind_get(s, id);
+	if (b) {
+		done = behind_read(s, b, n.n, buf, size, off);
+		behind_put(s, b);
+		return done;
+	}
 	r = data_fd(s, n.n, false, &e);
 	if (r < 0)
 		return r;
 	done = sys_pread(e->fd, buf, size, off);
 	fdcache_put(&s->fds, e);
+	return done;
+}
+
+/* A write to what is copied up behind its writer, or will be.  -EAGAIN: it is not. */
+static ssize_t write_behind(struct lam_stack *s, const struct lam_call *call, struct node *n,
+			    uint64_t off, const void *buf, size_t size, unsigned flags)
+{
+	struct behind *b = behind_get(s, n->id);
+	ssize_t done = -EAGAIN;
+
+	if (!b && (node_is_upper(n) || s->behinds.min == UINT64_MAX || s->read_only))
+		return -EAGAIN;
+	if (!b && S_ISREG(node_mode_type(n))) {
+		int r = attr_check_change(s, n, flags & LAM_WRITE_APPEND);
+
+		if (r == 0)
+			r = copyup_behind(s, call, n);
+		if (r < 0)
+			return r;
+		b = behind_get(s, n->id);
+	}
+	if (b)
+		done = behind_write(s, b, n, buf, size, off);
+	behind_put(s, b);
 	return done;
 }
 
@@ -204,6 +244,9 @@ ssize_t lam_write(struct lam_stack *s, const struct lam_call *call, uint64_t id,
 		return r;
 	if (off > INT64_MAX || size > INT64_MAX - off)
 		return -EFBIG;
+	done = write_behind(s, call, n.n, off, buf, size, flags);
+	if (done != -EAGAIN)
+		return done;
 	r = writable_fd(s, call, n.n, flags & LAM_WRITE_APPEND, &e);
 	if (r < 0)
 		return r;
@@ -251,7 +294,9 @@ int64_t lam_seek(struct lam_stack *s, const struct lam_call *call, uint64_t id, 
 		return -EINVAL;
 	if (off > INT64_MAX)
 		return -ENXIO;
-	r = data_fd(s, n.n, false, &e);
+	r = settled(s, call, n.n);
+	if (r == 0)
+		r = data_fd(s, n.n, false, &e);
 	if (r < 0)
 		return r;
 	pos = sys_lseek(e->fd, (int64_t)off, whence);
@@ -275,7 +320,9 @@ ssize_t lam_copy_range(struct lam_stack *s, const struct lam_call *call, uint64_
 	r = writable_fd(s, call, out.n, false, &eout);
 	if (r < 0)
 		return r;
-	r = data_fd(s, in.n, false, &ein);
+	r = settled(s, call, in.n);
+	if (r == 0)
+		r = data_fd(s, in.n, false, &ein);
 	if (r < 0) {
 		fdcache_put(&s->fds, eout);
 		return r;
@@ -295,7 +342,8 @@ int lam_fsync(struct lam_stack *s, const struct lam_call *call, uint64_t id, boo
 	CLEANUP_CLOSE int fd = -1;
 	int r = node_get(s, id, &n.n);
 
-	(void)call;
+	if (r == 0)
+		r = settled(s, call, n.n);
 	if (r < 0)
 		return r;
 	/* What is only below was durable before we came. */
@@ -321,8 +369,10 @@ int lam_fsync(struct lam_stack *s, const struct lam_call *call, uint64_t id, boo
 
 int lam_syncfs(struct lam_stack *s)
 {
-	if (!s->has_upper || s->fsync == LAM_FSYNC_VOLATILE)
-		return 0;
+	int r = behinds_settle(s);
+
+	if (r < 0 || !s->has_upper || s->fsync == LAM_FSYNC_VOLATILE)
+		return r;
 	return sys_syncfs(s->layers[LAYER_UPPER].fd);
 }
 
@@ -332,6 +382,8 @@ int lam_backing(struct lam_stack *s, const struct lam_call *call, uint64_t id, b
 	HELD(n, s);
 	int fd, r = node_get(s, id, &n.n);
 
+	if (r == 0)
+		r = settled(s, call, n.n);
 	if (r < 0)
 		return r;
 	if (!S_ISREG(node_mode_type(n.n)))

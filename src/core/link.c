@@ -128,3 +128,45 @@ int lam_link(struct lam_stack *s, const struct lam_call *call, uint64_t id, uint
 	mutex_unlock(&d.n->dir->lock);
 	return r;
 }
+
+int link_name_locked(struct lam_stack *s, struct node *d, const char *name, struct node *n)
+{
+	struct statx st, there;
+	struct fdent *e;
+	uint32_t visible;
+	char key[INDEX_NAME_MAX + 1];
+	int r;
+
+	if (!(n->flags & NF_INDEXED))
+		return 0;
+	r = node_statx(s, n, &st);
+	if (r == 0)
+		r = index_node_nlink(s, n, &st, &visible);
+	if (r == 0)
+		r = rdir_open(s, d->dir->upper, &e);
+	if (r < 0)
+		return r;
+	r = sys_statx(e->fd, name, &there);
+	if (r == 0) {
+		r = there.stx_ino == st.stx_ino ? 0 : -ESTALE;
+		goto out;
+	}
+	if (r != -ENOENT)
+		goto out;
+	mutex_lock(&n->lock);
+	strcpy(key, n->extra->index_name);
+	mutex_unlock(&n->lock);
+	r = copyup_set_impure(s, d);
+	if (r == 0)
+		r = index_write_nlink_lower(s, n, key, visible);
+	if (r == 0)
+		r = sys_link(index_dir(s, key), key, e->fd, name);
+	names_note(s);
+	if (r == 0)
+		r = index_write_nlink(s, index_dir(s, key), key, visible, st.stx_nlink + 1);
+	if (r == 0)
+		dirlist_note_upper(s, d, name, node_mode_type(n), false);
+out:
+	fdcache_put(&s->fds, e);
+	return r;
+}

@@ -382,6 +382,19 @@ static int set_cache_size(struct lam_options *o, const struct option *option, co
 	return 0;
 }
 
+static int set_copy_behind(struct lam_options *o, const struct option *option, const char *value)
+{
+	uint64_t n = 0, bytes;
+	int r = value && !strcmp(value, "off") ? 0 : number(o, option, value, SIZE_MAX, &n);
+
+	if (r < 0)
+		return r;
+	if (__builtin_mul_overflow(n, 1024 * 1024, &bytes))
+		return complain(o, -EINVAL, "option %s: %s MiB is too much", option->name, value);
+	o->config.copy_behind = bytes ? bytes : UINT64_MAX;
+	return 0;
+}
+
 /* ---- The table ---- */
 
 static const struct choice toggles[] = {
@@ -455,6 +468,7 @@ static const struct option table[] = {
 	{ "max_fds", set_max_fds, 0, NULL },
 	{ "max_nodes", set_max_nodes, 0, NULL },
 	{ "cache_size", set_cache_size, 0, NULL },
+	{ "copy_behind", set_copy_behind, 0, NULL },
 	{ "watch_lower", set_flag, AT(watch_lower), NULL },
 };
 

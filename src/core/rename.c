@@ -237,7 +237,7 @@ static int prepare_object(struct renaming *m, struct side *from, struct side *to
 	struct lam_stack *s = m->s;
 	struct node *n = from->n;
 	struct place p;
-	int r = copyup_name_locked(s, from->d, from->name, n);
+	int r = link_name_locked(s, from->d, from->name, n);
 
 	if (r < 0)
 		return r;

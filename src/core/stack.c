@@ -409,6 +409,16 @@ static int open_layers(struct lam_stack *s, const struct lam_config *c)
 }
 
 /* What the settings come to, now that the filesystems are known. */
+/* Whether an object of any layer is found by its number alone. */
+static bool resolves_files(const struct lam_stack *s)
+{
+	for (unsigned i = 0; i < s->n_filesystems; i++) {
+		if (!s->filesystems[i].can_decode)
+			return false;
+	}
+	return true;
+}
+
 static void settle(struct lam_stack *s, const struct lam_config *c)
 {
 	struct layer *upper = &s->layers[LAYER_UPPER];
@@ -430,6 +440,9 @@ static void settle(struct lam_stack *s, const struct lam_config *c)
 	if (c->xattr_permissions)
 		upper->override_name = c->xattr_permissions == 1 ? XATTR_OVERRIDE_PRIVILEGED
 								 : XATTR_OVERRIDE_CONTAINERS;
+	/* Who finishes a copy, perhaps another process, has nothing but the number of the file. */
+	if (c->copy_behind && resolves_files(s))
+		s->behinds.min = c->copy_behind;
 }
 
 /* ---- The root ---- */
@@ -499,6 +512,10 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	for (unsigned i = 0; i < NAME_STRIPES; i++)
 		mutex_init(&s->name_locks[i], RANK_NAMES);
 	mutex_init(&s->copyup_lock, RANK_LEAF);
+	mutex_init(&s->behinds.lock, RANK_LEAF);
+	TAILQ_INIT(&s->behinds.all);
+	s->behinds.dir_fd = -1;
+	s->behinds.min = UINT64_MAX;
 	mutex_init(&s->alias_lock, RANK_LEAF);
 	mutex_init(&s->record_lock, RANK_LEAF);
 	mutex_init(&s->rdir_lock, RANK_RDIR);
@@ -543,6 +560,7 @@ void lam_stack_close(struct lam_stack *s)
 {
 	if (!s)
 		return;
+	behinds_close(s);
 	uppermap_destroy(s);
 	nodes_destroy(s);
 	for (uint16_t i = 0; s->root_stack && i < s->n_lower; i++)
@@ -562,14 +580,10 @@ void lam_stack_close(struct lam_stack *s)
 
 void lam_stack_info(const struct lam_stack *s, struct lam_info *ret)
 {
-	bool resolves = true;
-
-	for (unsigned i = 0; i < s->n_filesystems; i++)
-		resolves &= s->filesystems[i].can_decode;
 	*ret = (struct lam_info){
 		.writable = s->has_upper && !s->read_only,
 		.privileged = s->privileged,
-		.resolves_files = resolves,
+		.resolves_files = resolves_files(s),
 		.index = s->index_fd >= 0,
 		.nfs_export = s->nfs_export,
 		.metacopy = s->metacopy,
@@ -589,6 +603,12 @@ int lam_stack_set_read_only(struct lam_stack *s, bool read_only)
 {
 	if (!read_only && !s->has_upper)
 		return -EROFS;
+	if (read_only && s->has_upper) {
+		int r = behinds_settle(s);
+
+		if (r < 0)
+			return r;
+	}
 	s->read_only = read_only;
 	return read_only && s->has_upper ? lam_syncfs(s) : 0;
 }
@@ -601,7 +621,8 @@ int lam_stack_add_user(struct lam_stack *s, lam_in_use_fn in_use, void *ctx)
 		return -ENOSPC;
 	s->users[n] = (struct user){ in_use, ctx };
 	atomic_store_explicit(&s->n_users, n + 1, memory_order_release);
-	return 0;
+	/* What an earlier process began goes on when there is somebody who serves. */
+	return atomic_load(&s->behinds.n) > 0 ? behind_kick(s) : 0;
 }
 
 void lam_stack_stats(struct lam_stack *s, struct lam_stats *ret)

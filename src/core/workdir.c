@@ -398,6 +398,8 @@ int work_open(struct lam_stack *s, const struct lam_config *c)
 		return s->orphan_fd;
 	r = s->takeover ? tidy_orphans(s) : work_wipe(s->orphan_fd, NULL);
 	if (r == 0)
+		r = behinds_open(s, s->own_fd, s->takeover);
+	if (r == 0)
 		r = work_wipe(s->work_fd, NULL);
 	if (r < 0)
 		return r;

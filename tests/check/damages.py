@@ -541,6 +541,9 @@ damage("record-index-stale", lambda p: "lamina/index/%016x" % 77, variant="other
 damage("record-orphan", "lamina/orphans/0000000000000007", craft=lambda p: (
 	os.makedirs(p.work + "/lamina/orphans"), write(p.work + "/lamina/orphans/0000000000000007")),
 	shows={"f": b"lower f"})
+damage("record-behind", "lamina/behind/0000000000000007", craft=lambda p: (
+	os.makedirs(p.work + "/lamina/behind"), write(p.work + "/lamina/behind/0000000000000007")),
+	shows={"f": b"lower f"})
 
 # ---- One layer alone ----
 
