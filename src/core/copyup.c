@@ -630,8 +630,9 @@ static bool knows_data(struct node *n)
 	return known;
 }
 
+/* 1: with MAY_BE_BEHIND, it has only been begun. */
 static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct node *n,
-		      uint64_t size, bool data)
+		      uint64_t size, bool data, bool may_be_behind)
 {
 	struct copyup c = { .s = s, .call = call, .n = n, .from = PLACE_NONE, .fd = -1 };
 	char record[ORIGIN_RECORD_LEN + 1] = "";
@@ -645,9 +646,11 @@ static int copyup_one(struct lam_stack *s, const struct lam_call *call, struct n
 		r = sys_statx(c.from.dirfd, c.from.name, &c.st);
 	if (r == 0 && c.st.stx_ino != c.from.ino)
 		r = -ESTALE;
+	if (r == 0 && may_be_behind && c.st.stx_size >= s->behinds.min)
+		r = behind_begin(s, n);
 	if (r == 0)
 		r = prepare_origin(&c);
-	if (r < 0)
+	if (r != 0)
 		goto out;
 	c.lower_nlink = c.st.stx_nlink;
 	mutex_lock(&n->lock);
@@ -815,7 +818,7 @@ static struct node *next_to_copy(struct lam_stack *s, struct node *n)
 	}
 }
 
-/* 1: with MAY_BE_BEHIND, it has only been begun. */
+/* As copyup_one(). */
 static int copyup_all(struct lam_stack *s, const struct lam_call *call, struct node *n,
 		      uint64_t size, bool data, bool may_be_behind)
 {
@@ -844,17 +847,11 @@ static int copyup_all(struct lam_stack *s, const struct lam_call *call, struct n
 		own = at.n == n;
 		r = begin(s, call, at.n, own && data);
 		if (r > 0) {
-			bool begun = own && may_be_behind && !node_is_upper(n) &&
-				     behind_begin(s, n);
-
-			if (begun)
-				r = 0;
-			else
-				r = node_is_upper(at.n)
-					    ? fill_metacopy(s, call, at.n, size)
-					    : copyup_one(s, call, at.n, size, own && data);
+			r = node_is_upper(at.n) ? fill_metacopy(s, call, at.n, size)
+						: copyup_one(s, call, at.n, size, own && data,
+							     own && may_be_behind);
 			end(s, at.n);
-			if (begun)
+			if (r == 1)
 				return 1;
 			if (r == -EAGAIN)
 				continue;
