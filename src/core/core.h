@@ -296,16 +296,18 @@ struct lam_stack {
 	int xattr_permissions;
 
 	/* Descriptors of the work directory; -1 without an upper. */
-	int base_fd;		 /* workdir itself */
-	int work_fd;		 /* workdir/work: temporary names */
-	int index_fd;		 /* workdir/index, or -1 */
-	int own_fd;		 /* workdir/lamina */
-	int orphan_fd;		 /* workdir/lamina/orphans */
-	int links_fd;		 /* workdir/lamina/links */
-	int origins_fd;		 /* workdir/lamina/origins */
-	int special_fd;		 /* workdir/lamina/index, or -1 */
-	int lock_fd;		 /* held lock on workdir/lamina/lock */
-	_Atomic bool links_used; /* links_fd may have entries */
+	int base_fd;		     /* workdir itself */
+	int work_fd;		     /* workdir/work: temporary names */
+	int index_fd;		     /* workdir/index, or -1 */
+	int own_fd;		     /* workdir/lamina */
+	int orphan_fd;		     /* workdir/lamina/orphans */
+	int links_fd;		     /* workdir/lamina/links */
+	int origins_fd;		     /* workdir/lamina/origins */
+	int special_fd;		     /* workdir/lamina/index, or -1 */
+	int lock_fd;		     /* held lock on workdir/lamina/lock */
+	int begun_fd;		     /* workdir/lamina/begun, or -1 */
+	_Atomic uint64_t begun_used; /* slots of it, one bit each */
+	_Atomic bool links_used;     /* links_fd may have entries */
 
 	struct mutex alias_lock; /* RANK_LEAF: aliases */
 	struct alias *aliases[ALIAS_BUCKETS];
@@ -606,6 +608,7 @@ int index_stat(struct lam_stack *s, const char *name, struct statx *st);
 /* Visible names of an indexed upper inode. */
 int index_settle_nlink(struct lam_stack *s, struct node *n, const struct statx *st);
 int index_node_nlink(struct lam_stack *s, struct node *n, const struct statx *st, uint32_t *ret);
+int index_key_nlink(struct lam_stack *s, const char *key, const struct statx *st, uint32_t *ret);
 int index_write_nlink(struct lam_stack *s, int fd, const char *name, uint32_t visible,
 		      uint32_t upper_nlink);
 /* The same relative to the lower inode's count, which a link to upper does not change. */
@@ -689,6 +692,9 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 void work_orphan_name(uint64_t id, char out[32]);
 int work_orphan_drop(struct lam_stack *s, struct node *n);
 void work_left_orphan_drop(struct lam_stack *s, uint64_t id);
+/* The entry NAME of an index becomes an orphan of ID, of which nothing is cached. */
+int work_orphan_entry(struct lam_stack *s, uint64_t id, int dirfd, const char *name,
+		      bool leave_whiteout);
 /* Remove a temporary file or directory with what is in it. */
 void work_discard(struct lam_stack *s, const char *name, bool dir);
 bool stack_in_use(struct lam_stack *s, uint64_t id);
@@ -738,7 +744,8 @@ struct drop {
 	uint32_t upper_nlink;	      /* of an indexed inode whose name is only below; else 0 */
 	char key[INDEX_NAME_MAX + 1]; /* of the index, where it has to be told; "" otherwise */
 	char record[ORIGIN_RECORD_LEN + 1]; /* of its origin, if it has one */
-	int pin; /* keeps the upper inode's number from being used again, or -1 */
+	int pin;	/* keeps the upper inode's number from being used again, or -1 */
+	unsigned begun; /* its slot in workdir/lamina/begun, from 1, or 0 */
 };
 int drop_begin(struct lam_stack *s, struct node *d, const char *name, const struct found *f,
 	       struct node *n, struct drop *ret);
@@ -750,6 +757,13 @@ int drop_pin(struct drop *w, int dirfd, const char *name);
 void drop_unpin(struct drop *w);
 /* After the name is gone. */
 int drop_end(struct lam_stack *s, struct drop *w);
+/* begun.c */
+/* Just before NAME of the upper directory DIRFD goes: who opens the layers after a kill tells the index. */
+void begun_note(struct lam_stack *s, int dirfd, const char *name, struct drop *w);
+/* The index is told, or the name has stayed. */
+void begun_clear(struct lam_stack *s, struct drop *w);
+/* When the index is open: finish what the process before had begun. */
+int begun_open(struct lam_stack *s);
 /* When no lock is held any more: what was kept for a user that has meanwhile let it go. */
 void drop_unused(struct lam_stack *s, struct node *n);
 /* Put a clean opaque directory, which is like the other otherwise, in place of an empty one that has whiteouts

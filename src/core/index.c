@@ -132,15 +132,13 @@ static bool origin_gone(int r)
 	return r == -ESTALE || r == -ENODATA || r == -EINVAL || r == -EOPNOTSUPP || r == -EPERM;
 }
 
-int index_node_nlink(struct lam_stack *s, struct node *n, const struct statx *st, uint32_t *ret)
+int index_key_nlink(struct lam_stack *s, const char *key, const struct statx *st, uint32_t *ret)
 {
-	char key[INDEX_NAME_MAX + 1];
 	struct nlink_diff d;
 	int64_t base = st->stx_nlink;
 	uint32_t lower;
 	int r;
 
-	node_entry_name(n, key);
 	*ret = st->stx_nlink > 1 ? st->stx_nlink - 1 : 1; /* less the index's own link */
 	r = read_nlink(s, key, &d);
 	if (r <= 0)
@@ -156,6 +154,14 @@ int index_node_nlink(struct lam_stack *s, struct node *n, const struct statx *st
 	else
 		log_warning("the nlink attribute of index entry %s is not valid: ignored", key);
 	return 0;
+}
+
+int index_node_nlink(struct lam_stack *s, struct node *n, const struct statx *st, uint32_t *ret)
+{
+	char key[INDEX_NAME_MAX + 1];
+
+	node_entry_name(n, key);
+	return index_key_nlink(s, key, st, ret);
 }
 
 int index_write_nlink(struct lam_stack *s, int fd, const char *name, uint32_t visible,

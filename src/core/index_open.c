@@ -234,6 +234,8 @@ int index_open(struct lam_stack *s)
 		r = special_open(s);
 	if (r == 0)
 		r = dirscan(s->links_fd, check_links, s);
+	if (r >= 0)
+		r = begun_open(s);
 	if (sc.stray_fd >= 0)
 		sys_close(sc.stray_fd);
 	return r < 0 ? r : 0;

@@ -277,6 +277,8 @@ static int remove_locked(struct removal *m)
 	if (r == 0) {
 		r = drop_pin(&w, e->fd, m->name);
 		if (r == 0)
+			begun_note(s, e->fd, m->name, &w);
+		if (r == 0)
 			r = m->dir ? hide_dir(s, e->fd, m->name, &w, whiteouts)
 				   : hide_file(s, e->fd, m->name, &w);
 		fdcache_put(&s->fds, e);
@@ -289,6 +291,7 @@ static int remove_locked(struct removal *m)
 			log_warning("the index could not be told that %s is removed",
 				    QUOTE(m->name));
 	}
+	begun_clear(s, &w);
 	drop_unpin(&w);
 	if (m->dir)
 		mutex_unlock(&m->n->dir->lock);

@@ -296,6 +296,7 @@ static int prepare_target(struct renaming *m)
 	if (r < 0)
 		return r;
 	m->dropping = true;
+	begun_note(s, m->b.e->fd, m->b.name, &m->drop);
 	if (!m->drop.in_upper)
 		return 0;
 	if (t->dir)
@@ -464,6 +465,7 @@ static int with_names(struct renaming *m, uint64_t seen)
 		finish(m);
 	else if (m->dropping)
 		undo_target(m);
+	begun_clear(s, &m->drop);
 	names_unlock(&names);
 	return r;
 }

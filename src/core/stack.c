@@ -504,7 +504,7 @@ static struct lam_stack *stack_alloc(const struct lam_config *c)
 	if (!s)
 		return NULL;
 	s->base_fd = s->work_fd = s->index_fd = s->own_fd = s->orphan_fd = s->links_fd =
-		s->origins_fd = s->special_fd = s->lock_fd = -1;
+		s->origins_fd = s->special_fd = s->lock_fd = s->begun_fd = -1;
 	mutex_init(&s->fs_lock, RANK_LEAF);
 	mutex_init(&s->work_lock, RANK_WORK);
 	mutex_init(&s->orphans_lock, RANK_ORPHANS);

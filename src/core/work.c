@@ -355,6 +355,24 @@ int work_orphan(struct lam_stack *s, struct node *n, int dirfd, const char *name
 	return 0;
 }
 
+int work_orphan_entry(struct lam_stack *s, uint64_t id, int dirfd, const char *name,
+		      bool leave_whiteout)
+{
+	char orphan[32];
+	int r;
+
+	work_orphan_name(id, orphan);
+	r = leave_whiteout ? orphan_exchange(s, dirfd, name, orphan) : -EINVAL;
+	if (r == -EINVAL) {
+		r = sys_rename(dirfd, name, s->orphan_fd, orphan, 0);
+		if (r == 0 && leave_whiteout)
+			r = work_whiteout(s, dirfd, name);
+	}
+	if (r == 0)
+		s->left_orphans++;
+	return r;
+}
+
 /* One of an earlier process, of which nothing is cached. */
 void work_left_orphan_drop(struct lam_stack *s, uint64_t id)
 {

@@ -422,8 +422,8 @@ int work_open(struct lam_stack *s, const struct lam_config *c)
 
 void work_close(struct lam_stack *s)
 {
-	int *fds[] = { &s->orphan_fd, &s->links_fd, &s->origins_fd, &s->special_fd, &s->index_fd,
-		       &s->work_fd,   &s->lock_fd,  &s->own_fd,	    &s->base_fd };
+	int *fds[] = { &s->orphan_fd, &s->links_fd, &s->origins_fd, &s->special_fd, &s->begun_fd,
+		       &s->index_fd,  &s->work_fd,  &s->lock_fd,    &s->own_fd,	    &s->base_fd };
 
 	numset_clear(&s->records_fresh);
 	if (s->work_fd >= 0 && s->whiteout_name[0])

@@ -122,7 +122,12 @@ def waiting(mount):
 	"""Where the threads of this process and of the mount's are, for who looks for the cause."""
 	out = []
 	for pid in [os.getpid(), mount.supervisor] + mount.workers():
-		for tid in sorted(os.listdir("/proc/%d/task" % pid)):
+		try:
+			tids = sorted(os.listdir("/proc/%d/task" % pid))
+		except OSError as e:
+			tids = []
+			out.append("  %d: %s" % (pid, e))
+		for tid in tids:
 			try:
 				with open("/proc/%d/task/%s/stack" % (pid, tid)) as f:
 					where = [line.split()[1].split("+")[0] for line in f]
@@ -132,21 +137,40 @@ def waiting(mount):
 	return "\n".join(out)
 
 
-class Probe(threading.Thread):
-	"""Asks the server without end, and notes how long the answers take."""
+LONG = 3.0	# seconds; of a pause whose cause is to be looked for
 
-	def __init__(self, mnt):
+
+class Probe(threading.Thread):
+	"""Asks the server without end, and notes how long the answers take.  Of a long pause it is told meanwhile
+	where everything waits."""
+
+	def __init__(self, mount):
 		super().__init__(daemon=True)
-		self.mnt, self.stop, self.times, self.problem = mnt, False, [], None
+		self.mount, self.mnt = mount, mount.mnt
+		self.stop, self.times, self.problem, self.since = False, [], None, None
+
+	def start(self):
+		super().start()
+		threading.Thread(target=self._watch, daemon=True).start()
+
+	def _watch(self):
+		told = None
+		while not self.stop:
+			time.sleep(0.5)
+			since = self.since
+			if since and since != told and time.monotonic() - since > LONG:
+				told = since
+				print("no answer for %g s:\n%s" % (LONG, waiting(self.mount)), flush=True)
 
 	def run(self):
 		while not self.stop:
-			begin = time.monotonic()
+			begin = self.since = time.monotonic()
 			try:
 				os.statvfs(self.mnt)
 			except OSError as e:
 				self.problem = "statfs: %s" % e
 				return
+			self.since = None
 			self.times.append(time.monotonic() - begin)
 			time.sleep(0.0005)
 
