@@ -31,6 +31,7 @@
 
 #define KEEP_MS 120000u	  /* after this long nobody asks again */
 #define WAIT_STEP_MS 100u /* for the first one's answer */
+#define LOAD_SLOTS 64u	  /* read at once */
 #define WAIT_MS_MAX 1000u /* then the second one is dropped */
 
 struct drc_entry {
@@ -118,26 +119,45 @@ static void store(const struct drc *drc, const struct drc_entry *entry, const ui
 		log_warning("nfs: an answer is not kept for the next start: %s", log_errno(-errno));
 }
 
-static void load_slot(struct drc *drc, struct drc_entry *entry)
+static void load_slot(struct drc *drc, struct drc_entry *entry, const struct file_slot *slot)
 {
-	struct file_slot slot;
-
-	memset(&slot, 0, sizeof(slot));
-	if (pread(drc->fd, &slot, sizeof(slot), slot_at(drc, entry)) <
-		    (ssize_t)offsetof(struct file_slot, answer) ||
-	    slot.len > DRC_ANSWER_MAX || slot.sum == 0 || slot.sum != slot_sum(&slot))
+	if (slot->len > DRC_ANSWER_MAX || slot->sum == 0 || slot->sum != slot_sum(slot))
 		return;
-	entry->key = slot.key;
-	entry->noted_id = slot.id;
-	entry->interrupted = !slot.done;
-	entry->len = slot.len;
-	memcpy(entry->answer, slot.answer, slot.len);
+	entry->key = slot->key;
+	entry->noted_id = slot->id;
+	entry->interrupted = !slot->done;
+	entry->len = slot->len;
+	memcpy(entry->answer, slot->answer, slot->len);
 	/* While the server was not there, nobody could ask. */
 	entry->since_ms = front_now_ms();
 	entry->used = true;
 	LIST_INSERT_HEAD(chain_of(drc, &entry->key), entry, in_chain);
 	TAILQ_REMOVE(&drc->by_age, entry, by_age);
 	TAILQ_INSERT_TAIL(&drc->by_age, entry, by_age);
+}
+
+/* Many at once: who takes over has clients that wait.  The last one may have no more than was written of it. */
+static int load_slots(struct drc *drc)
+{
+	CLEANUP_FREE struct file_slot *slots = calloc(LOAD_SLOTS, sizeof(*slots));
+
+	if (!slots)
+		return -ENOMEM;
+	for (unsigned i = 0; i < drc->n_entries; i += LOAD_SLOTS) {
+		const unsigned left = drc->n_entries - i;
+		const size_t want = (left < LOAD_SLOTS ? left : LOAD_SLOTS) * sizeof(*slots);
+		ssize_t n;
+
+		memset(slots, 0, want);
+		n = pread(drc->fd, slots, want, slot_at(drc, &drc->entries[i]));
+		if (n < 0)
+			return -errno;
+		for (unsigned k = 0; k * sizeof(*slots) < (size_t)n; k++)
+			load_slot(drc, &drc->entries[i + k], &slots[k]);
+		if ((size_t)n < want)
+			break;
+	}
+	return 0;
 }
 
 static bool read_boot_id(char ret[36])
@@ -153,6 +173,7 @@ static void load(struct drc *drc)
 	struct file_head head, want = { .magic = FILE_MAGIC,
 					.entries = drc->n_entries,
 					.slot_size = sizeof(struct file_slot) };
+	int r;
 
 	if (!read_boot_id(want.boot)) {
 		log_warning("nfs: answers are not kept for the next start: no boot id");
@@ -162,8 +183,10 @@ static void load(struct drc *drc)
 	}
 	if (pread(drc->fd, &head, sizeof(head), 0) == sizeof(head) &&
 	    memcmp(&head, &want, sizeof(head)) == 0) {
-		for (unsigned i = 0; i < drc->n_entries; i++)
-			load_slot(drc, &drc->entries[i]);
+		r = load_slots(drc);
+		if (r < 0)
+			log_warning("nfs: answers of the last run cannot be read: %s",
+				    log_errno(r));
 		return;
 	}
 	if (ftruncate(drc->fd, 0) < 0 || pwrite(drc->fd, &want, sizeof(want), 0) != sizeof(want))
