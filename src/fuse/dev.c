@@ -135,10 +135,12 @@ static int channel_fd(struct fuse_front *front, unsigned i, bool *ret_own)
 static void pin_buffer(struct dev_thread *t)
 {
 	t->pinned = true;
-	if (!t->front->link || mlock(t->buf, t->buf_size) == 0)
+	if (!t->front->link)
 		return;
-	log_debug("the buffers cannot be locked in memory: %s", log_errno(-errno));
+	/* Also where the lock is granted: with a sanitizer that is said and nothing is done. */
 	(void)madvise(t->buf, t->buf_size, MADV_POPULATE_WRITE);
+	if (mlock(t->buf, t->buf_size) < 0)
+		log_debug("the buffers cannot be locked in memory: %s", log_errno(-errno));
 }
 
 static int watch(int epoll, int fd, uint32_t events)
