@@ -28,13 +28,27 @@ long=$(printf 'n%.0s' {1..255})
 echo long >"$D/a/$long"
 run "$LAMINA" mount -o "restarts=1000,$OPTS" "$D/m"
 check "mount" is "$RC" 0
+supervisor=$(pgrep -o -f -- "upperdir=$D/u")
+# Its own child: the one that stands by to unmount is the worker's, and younger.
 worker()
 {
-	pgrep -n -f -- "upperdir=$D/u"
+	local pid=
+
+	while [ -z "$pid" ]; do
+		pid=$(pgrep -P "$supervisor") || sleep 0.01
+	done
+	echo "${pid##*$'\n'}"
 }
 kill_one()
 {
-	kill -KILL "$(worker)"
+	local pid
+
+	pid=$(worker)
+	kill -KILL "$pid" && check "$round: another worker" await other_than "$pid"
+}
+other_than()
+{
+	[ "$(worker)" != "$1" ]
 }
 
 exec 5<"$D/m/deep/er/file" 6<>"$D/m/only" 7<"$D/m/$long"
