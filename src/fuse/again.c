@@ -157,6 +157,11 @@ static struct state_intent *maker_of(const struct fuse_front *front, uint64_t id
 	return NULL;
 }
 
+bool again_was_made(const struct fuse_front *front, uint64_t id)
+{
+	return maker_of(front, id) != NULL;
+}
+
 /* Whether the kernel knows ID, or hears of it from this worker: then a FORGET ends it one day.  The kernel is
  * asked last, for an answer adds to HOLDS before it is given, and its record goes after it. */
 static bool is_known(struct fuse_front *front, uint64_t id)

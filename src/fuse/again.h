@@ -53,5 +53,7 @@ int again_sweep(struct fuse_front *front);
 void again_free(struct fuse_front *front);
 /* Whether the kernel has an inode of ID; asked of the kernel itself. */
 bool again_kernel_has(struct fuse_front *front, uint64_t id);
+/* Whether a file without a name was made with ID by a request that may not be answered yet. */
+bool again_was_made(const struct fuse_front *front, uint64_t id);
 
 #endif

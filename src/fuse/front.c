@@ -231,6 +231,7 @@ static struct fuse_front *front_new(struct lam_stack *stack)
 	front->stack = stack;
 	front->fd = -1;
 	front->unmounter.fd = -1;
+	mutex_init(&front->making, RANK_FRONT);
 	front->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	front->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	front->holds = holds_new();

@@ -62,7 +62,9 @@ struct fuse_front {
 	bool successor; /* another worker served before: the kernel refers to more than we know of */
 	struct orphans *orphans; /* that may be nobody's any more; NULL: it is the first */
 	atomic_bool doubts;	 /* something was kept that the kernel may not know */
-	struct names *names;	 /* NULL: there is no supervisor */
+	struct mutex
+		making; /* RANK_FRONT: files without a name are made, and their numbers let go of */
+	struct names *names; /* NULL: there is no supervisor */
 	struct holds *holds;
 	int fd;		      /* /dev/fuse */
 	int stop_fd;	      /* eventfd: wakes the thread in fuse_front_serve() */

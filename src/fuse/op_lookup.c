@@ -72,6 +72,26 @@ void front_gone(struct fuse_front *front, uint64_t id)
 	names_drop(front, id);
 }
 
+/* The kernel does not know ID; but a file without a name may have got its number and not yet been answered, when the
+ * FORGET of the one that had it before comes late.  That one is looked at again later. */
+static void gone_unless_made(struct fuse_front *front, uint64_t id)
+{
+	bool made;
+
+	mutex_lock(&front->making);
+	made = holds_has(front->holds, id) || again_was_made(front, id);
+	if (!made) {
+		going = id;
+		lam_forget(front->stack, id);
+		going = 0;
+	}
+	mutex_unlock(&front->making);
+	if (made)
+		atomic_store(&front->doubts, true);
+	else
+		names_drop(front, id);
+}
+
 void front_forget(struct fuse_front *front, uint64_t id, uint64_t n)
 {
 	if (id == 0 || id == LAM_ROOT_ID || n == 0)
@@ -84,10 +104,9 @@ void front_forget(struct fuse_front *front, uint64_t id, uint64_t n)
 		return;
 	}
 	/* What another worker has counted is not known: the kernel is asked. */
-	if (holds_drop(front->holds, id, n) || !holds_has(front->holds, id)) {
-		if (!again_kernel_has(front, id))
-			front_gone(front, id);
-	}
+	if ((holds_drop(front->holds, id, n) || !holds_has(front->holds, id)) &&
+	    !again_kernel_has(front, id))
+		gone_unless_made(front, id);
 }
 
 int op_forget(struct request *rq)

@@ -392,19 +392,41 @@ int op_create(struct request *rq)
 	return r < 0 ? r : reply_create(rq, &entry, HOLD_OWN_DATA, flags);
 }
 
-/* One that was made before is known by its number only. */
+/* The file that was made before, if it is there still: it is known by its number only. */
+static bool tmpfile_made(struct request *rq, struct lam_entry *ret)
+{
+	const uint64_t *prior = once_prior(rq);
+
+	return lam_resolve(rq->front->stack, &rq->call, once_id(rq), ret) == 0 &&
+	       S_ISREG(ret->attr.mode) && ret->attr.nlink == 0 && ret->generation == prior[0];
+}
+
 static int tmpfile_once(struct request *rq, uint32_t mode, struct lam_entry *ret)
 {
+	struct lam_entry entry;
+	uint64_t *prior;
 	int r;
 
-	if (once_enter(rq) == PAST_DONE)
-		return once_result(rq) < 0
-			       ? once_result(rq)
-			       : lam_resolve(rq->front->stack, &rq->call, once_id(rq), ret);
+	if (once_enter(rq) == PAST_DONE) {
+		if (once_result(rq) < 0)
+			return once_result(rq);
+		if (tmpfile_made(rq, &entry)) {
+			*ret = entry;
+			return 0;
+		}
+	}
 	once_begin(rq);
+	prior = once_prior(rq);
+	if (rq->front->successor) /* see front_forget() */
+		mutex_lock(&rq->front->making);
 	r = lam_tmpfile(rq->front->stack, &rq->call, rq->head.nodeid, (mode & 07777) | S_IFREG,
 			ret);
-	return once_done(rq, r, r == 0 ? ret->id : 0);
+	if (r == 0 && prior)
+		prior[0] = ret->generation;
+	(void)once_done(rq, r, r == 0 ? ret->id : 0);
+	if (rq->front->successor)
+		mutex_unlock(&rq->front->making);
+	return r;
 }
 
 int op_tmpfile(struct request *rq)
