@@ -507,9 +507,11 @@ static int resolve_lower_dir(struct lam_stack *s, const struct sys_handle *h, st
 	return resolve_upper_dir(s, upper, generation, ret);
 }
 
-/* The upper file that a lower one became: by the index, else by its origin.  1, 0 (none) or -errno. */
+/* The upper file that a lower one became: by the index, else by its origin.  1, 0 (none) or -errno.  *RET_REMOVED:
+ * its last name is gone, but clients of the process before may have it open. */
 static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs,
-		     const struct sys_handle *lower, uint32_t type, struct node **ret)
+		     const struct sys_handle *lower, uint32_t type, bool *ret_removed,
+		     struct node **ret)
 {
 	char key[INDEX_NAME_MAX + 1];
 	CLEANUP_CLOSE int fd = -1;
@@ -527,8 +529,10 @@ static int find_copy(struct lam_stack *s, uint64_t id, struct fsys *fs,
 		r = index_stat(s, key, &stx);
 		if (r < 0)
 			return r == -ENAMETOOLONG ? 0 : r;
-		if (r && S_ISCHR(stx.stx_mode) && !stx.stx_rdev_major && !stx.stx_rdev_minor)
-			return -ESTALE; /* removed, says the complete index */
+		if (r && S_ISCHR(stx.stx_mode) && !stx.stx_rdev_major && !stx.stx_rdev_minor) {
+			*ret_removed = s->takeover && stack_in_use(s, id);
+			return *ret_removed ? 0 : -ESTALE; /* says the complete index */
+		}
 		if (r) {
 			fd = sys_openat(index_dir(s, key), key, O_PATH | O_NOFOLLOW, 0);
 			r = fd < 0 ? fd : sys_statx(fd, "", &st);
@@ -577,6 +581,7 @@ static int adjust_links(struct lam_stack *s, struct node *n, struct fsys *fs,
 static int resolve_lower_file(struct lam_stack *s, uint64_t id, struct fsys *fs,
 			      const struct sys_handle *h, const struct statx *st, struct node **ret)
 {
+	bool removed = false;
 	uint32_t generation;
 	uint16_t layer = 0;
 	int r;
@@ -592,14 +597,16 @@ static int resolve_lower_file(struct lam_stack *s, uint64_t id, struct fsys *fs,
 			layer = i;
 	if (!layer)
 		return -ESTALE;
-	r = find_copy(s, id, fs, h, st->stx_mode, ret);
+	r = find_copy(s, id, fs, h, st->stx_mode, &removed, ret);
 	if (r == 0) {
 		r = inside_lower(s, id, fs, st->stx_ino, h);
 		if (r > 0)
 			r = detached(s, id, h, st, layer, NULL, ret);
 		else if (r == 0)
 			r = -ESTALE;
-		if (r == 0)
+		if (r == 0 && removed)
+			(*ret)->flags |= NF_DEAD;
+		else if (r == 0)
 			r = adjust_links(s, *ret, fs, h);
 	}
 	if (r < 0)
