@@ -219,8 +219,9 @@ static int take_dir_marks(struct walk *w, struct rdir *r, int parent_fd, const c
 		if (w->stop)
 			w->f->opaque |= r->layer == LAYER_UPPER;
 	}
-	/* One that leads nowhere is refused to nobody, as in the kernel's overlayfs. */
-	if (x.redirect && (s->redirect_follow || !is_last_position(w, r))) {
+	/* One that leads nowhere is refused to nobody, as in the kernel's overlayfs; neither is that of an opaque
+	 * directory, which has nothing below to be led to. */
+	if (x.redirect && !x.opaque && (s->redirect_follow || !is_last_position(w, r))) {
 		if (!*rest)
 			w->f->has_redirect |= r->layer == LAYER_UPPER;
 		return take_redirect(w, parent_fd, name, rest);
