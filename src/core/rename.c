@@ -543,7 +543,8 @@ static int with_locks(struct renaming *m)
 	return r;
 }
 
-/* Whether the object may take the target's name, for all that is known before the locks. */
+/* Whether the object may take the target's name, for all that is known before the locks: nothing is
+ * copied for what will be refused. */
 static int target_may_go(struct renaming *m, bool dir)
 {
 	struct lam_stack *s = m->s;
@@ -556,7 +557,9 @@ static int target_may_go(struct renaming *m, bool dir)
 	mutex_unlock(&m->b.d->dir->lock);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	r = attr_check_change(s, t, false);
+	r = attr_check_change(s, m->b.d, false);
+	if (r == 0)
+		r = attr_check_change(s, t, false);
 	if (r == 0 && dir && t->dir) {
 		mutex_lock(&t->dir->lock);
 		r = dirlist_check_empty(s, t, &whiteouts);
@@ -583,6 +586,13 @@ static void unwhiteout_source(struct renaming *m)
 	found_done(s, &f);
 }
 
+/* Whether a rename of N has something to copy up first. */
+static bool copies_anything(const struct renaming *m, const struct node *n)
+{
+	return !node_is_upper(n) || !node_is_upper(m->a.d) || !node_is_upper(m->b.d) ||
+	       n->flags & NF_METACOPY;
+}
+
 /* Copy up what one side names, or only see whether it may be moved.  Without locks: it may take long. */
 static int copy_side(struct renaming *m, struct side *side, bool check_only)
 {
@@ -606,9 +616,8 @@ static int copy_side(struct renaming *m, struct side *side, bool check_only)
 		r = -EXDEV;
 	else if (check_only)
 		;
-	else if (!node_is_upper(n) && !(m->flags & LAM_RENAME_EXCHANGE))
-		r = target_may_go(m,
-				  n->dir != NULL); /* nothing is copied for what will be refused */
+	else if (!(m->flags & LAM_RENAME_EXCHANGE) && copies_anything(m, n))
+		r = target_may_go(m, n->dir != NULL);
 	if (r < 0 || check_only)
 		;
 	else if (n->flags & NF_METACOPY && !s->redirect_on)
