@@ -7,17 +7,20 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/fs.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fsuid.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "differential.h"
 
 /* ---- Whose turn it is ---- */
@@ -102,6 +105,7 @@ static void close_slot(struct run *run, int slot)
 
 static void unmap_slot(struct run *run, int slot)
 {
+	run->sh->maps[run->actor][slot] = 0;
 	for (int i = 0; i < 2; i++)
 		op_unmap(&run->side[i], slot);
 }
@@ -162,6 +166,13 @@ static void observe_path(struct run *run, struct side *s, struct rec *r, const s
 	memcpy(parent, path->p, n);
 	parent[n] = 0;
 	(void)look_at(run, s, r, p, dir, parent, n ? 0 : AT_EMPTY_PATH);
+}
+
+/* Steps that change what a symlink leads to show it here alone. */
+static void observe_led(struct run *run, struct side *s, struct rec *r, const struct op *op)
+{
+	if (S_ISLNK(rec_value(r, W_TARGET, TAG_MODE, 0)))
+		(void)look_at(run, s, r, W_LED, op_dir(s, op->at), op->path.p, 0);
 }
 
 static bool op_creates(const struct op *op)
@@ -270,6 +281,8 @@ static void do_side(struct run *run, struct side *s, const struct op *op, struct
 		observe_path(run, s, r, op, false);
 	if (info->observe & 1 << W_TARGET2)
 		observe_path(run, s, r, op, true);
+	if (info->observe & 1 << W_TARGET)
+		observe_led(run, s, r, op);
 	/* a new object may have the number of one that is gone, whose times mean nothing */
 	if (op_creates(op))
 		for (size_t i = 0; i < r->n; i++)
@@ -303,11 +316,16 @@ static void note_slot(struct run *run, const struct op *op)
 	}
 	if (op->code == OP_MMAP) {
 		run->map_flags[op->fd2 % MAPS] = slot->flags;
-		run->map_ino[op->fd2 % MAPS] = rec_value(run->rec[run->sh->kernel[0] ? 0 : 1], W_FD,
-							 TAG_INO, 0);
+		run->sh->maps[run->actor][op->fd2 % MAPS] =
+			run->rec[0]->f[1].value
+				? 0
+				: rec_value(run->rec[run->sh->kernel[0] ? 0 : 1], W_FD, TAG_INO, 0);
 	}
-	if (op->code == OP_MWRITE && run->sh->n_mapped < OPENED_MAX)
-		run->sh->mapped[run->sh->n_mapped++] = run->map_ino[op->fd2 % MAPS];
+	if (op->code == OP_MUNMAP)
+		run->sh->maps[run->actor][op->fd2 % MAPS] = 0;
+	if (op->code == OP_MWRITE && run->sh->n_mapped < OPENED_MAX &&
+	    run->sh->maps[run->actor][op->fd2 % MAPS])
+		run->sh->mapped[run->sh->n_mapped++] = run->sh->maps[run->actor][op->fd2 % MAPS];
 }
 
 static const struct timespec right_times[2] = { { .tv_sec = 1000000 }, { .tv_sec = 2000000 } };
@@ -377,6 +395,8 @@ static void set_right(struct run *run, const struct op *op)
 {
 	const struct timespec *ts = right_times;
 	uid_t me = geteuid();
+	bool refused = run->rec[0]->f[1].value &&
+		       (op->code == OP_SETXATTR || op->code == OP_FSETXATTR);
 	int slot = op->fd % SLOTS;
 
 	if (me != 0 && seteuid(0) < 0)
@@ -402,16 +422,49 @@ static void set_right(struct run *run, const struct op *op)
 		if (op->code == OP_HANDLE)
 			copy_up_above(s, op);
 	}
-	if (run->rec[0]->f[1].value && (op->code == OP_SETXATTR || op->code == OP_FSETXATTR))
+	if (refused)
 		copy_up_refused(run, op);
 	if (me != 0 && seteuid(me) < 0)
 		abort();
-	if (run->fd_times || run->path_times || run->parent_times[0] || run->parent_times[1])
-		memset(run->sh->seen, 0, sizeof(run->sh->seen)); /* they moved once more */
+	/* they moved once more, or one side has looked at another object than the other */
+	if (refused || run->fd_times || run->path_times || run->parent_times[0] ||
+	    run->parent_times[1] || run->rec[0]->f[0].value != run->rec[1]->f[0].value)
+		memset(run->sh->seen, 0, sizeof(run->sh->seen));
 	run->fd_times = run->path_times = run->fd_mode = run->path_mode = false;
 	run->parent_times[0] = run->parent_times[1] = false;
 	if (run->slot[slot].odd)
 		close_slot(run, slot);
+}
+
+/* The kernel has set all flags that a file below on xfs showed on a copy on ext4, which has lost its extents by
+ * that: have Lamina's lose them, too. */
+static void lose_extents(struct run *run, const struct op *op)
+{
+	const unsigned kernel = run->sh->kernel[0] ? 0 : 1;
+	unsigned flags[2] = { 0, 0 };
+
+	if (strcmp(run->script->cfg.fs, "mixed") != 0 || run->rec[0]->f[1].value)
+		return;
+	for (unsigned i = 0; i < 2; i++) {
+		const struct side *s = &run->side[i ? kernel : !kernel];
+		CLEANUP_CLOSE int fd = openat(op_dir(s, op->at), op->path.p,
+					      O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+
+		if (fd < 0 || ioctl(fd, FS_IOC_GETFLAGS, &flags[i]) < 0)
+			return;
+	}
+	if (flags[1] & FS_EXTENT_FL || !(flags[0] & FS_EXTENT_FL))
+		return;
+	rule_fired(run, "extents-kept");
+
+	const struct side *lamina = &run->side[!kernel];
+	CLEANUP_CLOSE int fd = openat(op_dir(lamina, op->at), op->path.p,
+				      O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+
+	flags[0] &= ~(unsigned)FS_EXTENT_FL;
+	if (fd < 0 || ioctl(fd, FS_IOC_SETFLAGS, &flags[0]) < 0)
+		run->sh->over = true;
+	memset(run->sh->seen, 0, sizeof(run->sh->seen));
 }
 
 /* A link of something below that cannot carry user.* attributes is an object of its own in the kernel. */
@@ -477,6 +530,8 @@ static bool do_step(struct run *run, const struct op *op)
 	/* what a mapping would write to it from now on is refused by one alone */
 	if (op->code == OP_SETFLAGS && !run->rec[0]->f[1].value && op->a & 0x30)
 		__atomic_add_fetch(&sh->guarded, 1, __ATOMIC_SEQ_CST);
+	if (op->code == OP_SETFLAGS && run->place->program)
+		lose_extents(run, op);
 	if (op->code == OP_MMAP && rec_value(run->rec[kernel], W_FD, TAG_ATTRS, 0))
 		unmap_slot(run, op->fd2 % MAPS);
 	if (op->code == OP_LSEEK && run->rec[0]->f[0].value != run->rec[1]->f[0].value)

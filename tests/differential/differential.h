@@ -76,7 +76,19 @@ bool op_writes_open(const struct op *op);
 
 /* ---- What is seen ---- */
 
-enum where { W_CALL, W_FD, W_TARGET, W_PARENT, W_TARGET2, W_PARENT2, W_TREE, W_UPPER, W_COUNT };
+/* W_LED: what a symlink that is the target leads to. */
+enum where {
+	W_CALL,
+	W_FD,
+	W_TARGET,
+	W_PARENT,
+	W_TARGET2,
+	W_PARENT2,
+	W_LED,
+	W_TREE,
+	W_UPPER,
+	W_COUNT
+};
 
 #define TAGS(X)                       \
 	X(RET, "ret")                 \
@@ -197,6 +209,8 @@ struct shared {
 	size_t n_opened;
 	uint64_t mapped[OPENED_MAX]; /* those that were written through a mapping */
 	size_t n_mapped;
+	uint64_t maps[ACTORS]
+		     [MAPS]; /* of each mapping that is there: the kernel's number of the object */
 	uint64_t
 		refused[OPENED_MAX]; /* hashes of the names in paths of renames that were refused */
 	size_t n_refused;
@@ -223,7 +237,6 @@ struct run {
 	struct slot slot[SLOTS];
 	uint32_t guarded;
 	int map_flags[MAPS];
-	uint64_t map_ino[MAPS]; /* the kernel's number of what is mapped */
 	/* differences that are meant, and set right after the step */
 	bool fd_times, path_times, parent_times[2], fd_mode, path_mode;
 	struct rec *rec[2];

@@ -19,9 +19,15 @@ static const char *const tag_names[] = {
 	TAGS(X)
 #undef X
 };
-static const char *const where_names[W_COUNT] = {
-	"", "fd ", "target ", "parent ", "second target ", "second parent ", "tree ", "upper "
-};
+static const char *const where_names[W_COUNT] = { "",
+						  "fd ",
+						  "target ",
+						  "parent ",
+						  "second target ",
+						  "second parent ",
+						  "what it leads to ",
+						  "tree ",
+						  "upper " };
 
 void rec_clear(struct rec *r)
 {

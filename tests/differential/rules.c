@@ -17,9 +17,12 @@
 static bool nlink_of_directories(const struct difference *d)
 {
 	uint64_t mode = rec_value(d->lr, d->where, TAG_MODE, 0);
+	/* what the kernel has copied up by then is merged, and Lamina has that now */
+	bool after_refused_rename = d->run->sh->swaps && d->run->sh->n_refused;
 
 	return d->tag == TAG_NLINK && S_ISDIR(mode) &&
-	       (d->k == 1 || d->l == 0 || (d->l == 1 && d->run->script->cfg.index));
+	       (d->k == 1 || d->l == 0 ||
+		(d->l == 1 && (d->run->script->cfg.index || after_refused_rename)));
 }
 
 static bool block_sizes(const struct difference *d)
@@ -48,6 +51,20 @@ static bool statx_attributes(const struct difference *d)
 	return d->tag == TAG_ATTRS && d->l == 0;
 }
 
+/* Times that are left as they are: that is not even looked at. */
+static bool touches_nothing(const struct op *op)
+{
+	return (op->code == OP_UTIMENS || op->code == OP_FUTIMENS) && (int64_t)op->b == -2 &&
+	       (int64_t)op->c == -2;
+}
+
+/* It changes what a symlink leads to, not the symlink. */
+static bool follows(const struct op *op)
+{
+	return (op->code == OP_CHMOD || op->code == OP_CHOWN || op->code == OP_UTIMENS) &&
+	       !(op->a & AT_SYMLINK_NOFOLLOW);
+}
+
 /* The step changes attributes of the very object, and nothing else. */
 static bool changes_attributes(const struct difference *d)
 {
@@ -55,11 +72,11 @@ static bool changes_attributes(const struct difference *d)
 					 OP_UTIMENS,	 OP_FUTIMENS,	  OP_SETXATTR, OP_FSETXATTR,
 					 OP_REMOVEXATTR, OP_FREMOVEXATTR, OP_SETFLAGS, OP_SETFSX };
 
-	if ((d->where != W_TARGET && d->where != W_FD) || rec_value(d->lr, W_CALL, TAG_ERRNO, 1))
+	if ((d->where != W_TARGET && d->where != W_FD && d->where != W_LED) ||
+	    rec_value(d->lr, W_CALL, TAG_ERRNO, 1) || touches_nothing(d->op))
 		return false;
-	/* what a symlink leads to is not looked at */
-	if (d->where == W_TARGET && S_ISLNK(rec_value(d->lr, W_TARGET, TAG_MODE, 0)) &&
-	    !(d->op->a & AT_SYMLINK_NOFOLLOW) && d->op->code == OP_CHOWN)
+	if (S_ISLNK(rec_value(d->lr, W_TARGET, TAG_MODE, 0)) &&
+	    follows(d->op) != (d->where == W_LED))
 		return false;
 	return memchr(codes, d->op->code, sizeof(codes)) != NULL;
 }
@@ -133,7 +150,7 @@ static bool metacopy_keeps_mtime(const struct difference *d)
 	    rec_value(d->kr, d->where, TAG_ATTRS, 0))
 		return true;
 	if (!d->op || !op_writes_open(d->op) || !d->run->script->cfg.metacopy ||
-	    (d->where != W_FD && d->where != W_TARGET))
+	    (d->where != W_FD && d->where != W_TARGET && d->where != W_LED))
 		return false;
 	if ((d->tag != TAG_MTIME && d->tag != TAG_MTIME_MOVED) || d->k != 1)
 		return false;
@@ -410,8 +427,8 @@ static bool flags_of_special_files(const struct difference *d)
 /* What the kernel lists but cannot look up: a whiteout where nothing is merged. */
 static bool whiteout_not_merged(const struct difference *d)
 {
-	if (d->op && (d->op->code == OP_RMDIR || d->op->code == OP_RENAME) &&
-	    d->where <= W_PARENT2 && rec_value(d->kr, W_CALL, TAG_ERRNO, 0) == ENOTEMPTY &&
+	if (d->op && (d->op->code == OP_RMDIR || d->op->code == OP_RENAME) && d->where < W_TREE &&
+	    rec_value(d->kr, W_CALL, TAG_ERRNO, 0) == ENOTEMPTY &&
 	    rec_value(d->lr, W_CALL, TAG_ERRNO, 1) == 0) {
 		d->run->sh->over = true;
 		return true;
@@ -459,13 +476,14 @@ static bool links_removed_before(const struct difference *d)
 static bool privileges_together(const struct difference *d)
 {
 	if (d->tag != TAG_MODE || !d->op || d->k == d->l ||
-	    (d->where != W_FD && !(d->op->code == OP_TRUNCATE && d->where == W_TARGET)) ||
+	    (d->where != W_FD &&
+	     !(d->op->code == OP_TRUNCATE && (d->where == W_TARGET || d->where == W_LED))) ||
 	    (d->k & ~(uint64_t)06000) != (d->l & ~(uint64_t)06000) || d->l & ~d->k)
 		return false;
-	if (d->where == W_TARGET)
-		d->run->path_mode = true;
-	else
+	if (d->where == W_FD)
 		d->run->fd_mode = true;
+	else
+		d->run->path_mode = true;
 	return true;
 }
 
@@ -499,7 +517,7 @@ static bool userxattr_index(const struct difference *d)
 	    (d->tag == TAG_NLINK || d->tag == TAG_GROUP || d->tag == TAG_CTIME_MOVED ||
 	     d->tag == TAG_MTIME || d->tag == TAG_MTIME_MOVED || d->tag == TAG_ATIME))
 		return true;
-	if (!d->op || !cfg->userxattr || d->where > W_PARENT2)
+	if (!d->op || !cfg->userxattr || d->where >= W_TREE)
 		return false;
 	/* two names of one symlink are two objects after the copy-up */
 	if (d->op->code == OP_RENAME && rec_value(d->kr, W_CALL, TAG_ERRNO, 0) == ESTALE &&
@@ -534,8 +552,9 @@ static bool only_zeros_between(const struct difference *d)
 	l = l < 0 ? (int64_t)size : l;
 	from = (uint64_t)(k < l ? k : l);
 	to = (uint64_t)(k < l ? l : k);
-	if (d->op->b == SEEK_HOLE && to > from + sizeof(buf)) /* data may follow the hole */
-		to = from + sizeof(buf);
+	/* data may follow the hole, in another block */
+	if (d->op->b == SEEK_HOLE && to > (from | (sizeof(buf) - 1)))
+		to = (from | (sizeof(buf) - 1)) + 1;
 	while (from < to) {
 		size_t n = to - from < sizeof(buf) ? (size_t)(to - from) : sizeof(buf);
 
@@ -626,12 +645,17 @@ static int not_a_free_name(const char *path, const struct stat *st, int type, st
 }
 
 /* When a name of an indexed file gets its link in upper, with the directories above it, is free; what both
- * show was equal. */
+ * show was equal.  A rename needs the link, which moves the change time; that xfs exchanges two names does not. */
 static bool names_of_index(const struct difference *d)
 {
 	const struct run *run = d->run;
 	char dir[128], path[4500];
 
+	if (d->op && d->op->code == OP_RENAME && d->tag == TAG_CTIME_MOVED && d->l == 1)
+		return run->script->cfg.index && !rec_value(d->lr, W_CALL, TAG_ERRNO, 1) &&
+		       (d->where == W_TARGET || d->where == W_TARGET2) &&
+		       !S_ISDIR(rec_value(d->lr, d->where, TAG_MODE, S_IFDIR)) &&
+		       rec_value(d->lr, d->where, TAG_NLINK, 1) > 1;
 	if (d->where != W_UPPER || d->tag != TAG_NAME || !run->script->cfg.index ||
 	    d->has_k == d->has_l)
 		return false;
@@ -670,14 +694,41 @@ static bool owner_of_nobody(const struct difference *d)
 	       d->op->actor != 0;
 }
 
+/* Whether somebody has a mapping of what the step's descriptor is of. */
+static bool is_mapped(const struct difference *d)
+{
+	const struct shared *sh = d->run->sh;
+	const struct side *s = &d->run->side[sh->kernel[0] ? 0 : 1];
+	struct stat st;
+
+	if (fstat(op_fd(s, d->op->fd), &st) < 0)
+		return false;
+	for (size_t i = 0; i < (size_t)ACTORS * MAPS; i++)
+		if (sh->maps[i / MAPS][i % MAPS] == st.st_ino)
+			return true;
+	return false;
+}
+
 /* In the kernel's overlayfs a mapping holds the layer's file, and a lock goes with the descriptor. */
 static bool locks_of_mappings(const struct difference *d)
 {
-	if (!d->op || d->op->code != OP_FLOCK || rec_value(d->kr, W_CALL, TAG_ERRNO, 1) ||
-	    rec_value(d->lr, W_CALL, TAG_ERRNO, 0) != EWOULDBLOCK)
+	uint64_t e = rec_value(d->lr, W_CALL, TAG_ERRNO, 0);
+
+	if (!d->op || rec_value(d->kr, W_CALL, TAG_ERRNO, 1) || !is_mapped(d))
+		return false;
+	if (d->op->code == OP_GETLK
+		    ? rec_value(d->kr, W_CALL, TAG_VALUE, F_RDLCK) != F_UNLCK
+		    : (d->op->code != OP_FLOCK && d->op->code != OP_LOCK) || e != EWOULDBLOCK)
 		return false;
 	slot_of(d)->odd = true;
 	return true;
+}
+
+/* Handled by actor.c. */
+static bool extents_kept(const struct difference *d)
+{
+	(void)d;
+	return false;
 }
 
 /* Handled by actor.c. */
@@ -798,6 +849,7 @@ static const struct rule {
 	{ "number-of-broken-link", number_of_broken_link },
 	{ "userxattr-index", userxattr_index },
 	{ "immutable-at-once", immutable_at_once },
+	{ "extents-kept", extents_kept },
 	{ "encoding-writes-nothing", encoding_writes_nothing },
 	{ "times-of-mappings", times_of_mappings },
 	{ "empty-is-whole", empty_is_whole },

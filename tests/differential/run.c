@@ -40,6 +40,18 @@ static void add_log(struct run *run, const struct side *s)
 			       "\n    log: %.*s", (int)n, text);
 }
 
+/* A symlink that was moved to the root of the mount may have led to files beside the mount. */
+static void clean_beside(const struct place *p, unsigned side)
+{
+	static const char *const names[] = { "b", "d" };
+	char path[80];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		(void)snprintf(path, sizeof(path), "%s/m%u/%s", p->dir, side, names[i]);
+		(void)unlink(path);
+	}
+}
+
 static void clean(const struct place *p)
 {
 	static const char *const fs[] = { "ext4", "xfs" };
@@ -52,6 +64,7 @@ static void clean(const struct place *p)
 		}
 		(void)snprintf(path, sizeof(path), "%s/log%u", p->dir, i);
 		(void)unlink(path);
+		clean_beside(p, i);
 	}
 }
 
@@ -275,6 +288,7 @@ bool run_script(const struct script *s, const struct place *p, struct shared *sh
 	sh->kernel[0] = true;
 	sh->kernel[1] = !p->program;
 	memset(sh->seen, 0, sizeof(sh->seen));
+	memset(sh->maps, 0, sizeof(sh->maps));
 	ss.run.rec[0] = &rec[0];
 	ss.run.rec[1] = &rec[1];
 	init_sides(&ss.run);
