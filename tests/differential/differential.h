@@ -195,7 +195,9 @@ struct shared {
 	bool failed;
 	uint32_t guarded;  /* how often something was made immutable or append-only */
 	unsigned remounts; /* of this run; caches that were dropped count */
-	unsigned swaps;	   /* of these, where each has mounted what the other left */
+	uint64_t
+		reclaims; /* how often the machine had taken memory from caches when the run began */
+	unsigned swaps;	  /* of these, where each has mounted what the other left */
 	bool refused_name; /* one was listed that may not be followed, and is known from before */
 	bool odd_change;   /* the kernel has refused a change of a lower file that was unlinked */
 	bool over; /* a difference that is meant cannot be set right: the run ends without one */
@@ -265,6 +267,7 @@ void run_fail(struct run *run, const char *kind, const char *format, ...)
 #define INDEX_PATH "//index"
 
 /* rules.c */
+uint64_t cache_reclaims(void);
 void note_refused_rename(struct shared *sh, const struct op *op);
 bool rules_allow(const struct difference *d);
 const char *rule_name(size_t i);
@@ -376,6 +379,9 @@ void look_xattrs(struct rec *r, enum where w, int dirfd, const char *path);
 uint64_t look_hash(const void *p, size_t n);
 uint64_t look_content(int fd, uint64_t *ret_len);
 bool look_list(int fd, struct rec *r, enum where w, bool numbers, int root);
+bool look_listing(struct run *run, const struct side *s, int fd, struct rec *r, enum where w,
+		  int root);
+bool look_refused(struct run *run, const struct side *s, int error, unsigned tries);
 
 /* tree.c, upper.c: whole trees */
 bool tree_compare(struct run *run);

@@ -206,3 +206,33 @@ bool look_list(int fd, struct rec *r, enum where w, bool numbers, int root)
 		rec_put(r, w, TAG_ERRNO, (uint64_t)errno);
 	return n == 0;
 }
+
+/*
+ * A listing of a mount.  The kernel's ends with an error at the first of the names that may not be
+ * followed, if nothing comes before it, and leaves that name out from then on.
+ */
+bool look_listing(struct run *run, const struct side *s, int fd, struct rec *r, enum where w,
+		  int root)
+{
+	size_t n = r->n, used = r->used;
+	unsigned tries = 0;
+
+	while (!look_list(fd, r, w, true, root)) {
+		if (!look_refused(run, s, errno, tries++))
+			return false;
+		r->n = n;
+		r->used = used;
+	}
+	return true;
+}
+
+/* Whether a listing that ended with an error is to be read again. */
+bool look_refused(struct run *run, const struct side *s, int error, unsigned tries)
+{
+	enum { NAMES = 64 };
+
+	if (!s->kernel || error != EPERM || tries == NAMES)
+		return false;
+	rule_fired(run, "type-of-refused-name");
+	return true;
+}

@@ -150,14 +150,17 @@ DO(list)
 	CLEANUP_CLOSE int fd = openat(op_dir(s, op->at), op->path.p,
 				      O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
 	size_t first = r->n;
+	unsigned tries = 0;
 	long n;
 
 	if (fd < 0)
 		return -errno;
-	n = count_parts(fd, op->a);
+	do
+		n = count_parts(fd, op->a);
+	while (n < 0 && look_refused(run, s, (int)-n, tries++));
 	if (n < 0)
 		return n;
-	if (!look_list(fd, r, W_CALL, true, 1))
+	if (!look_listing(run, s, fd, r, W_CALL, 1))
 		return -EIO;
 	/* the whole of the listing has as many names as its two parts */
 	for (size_t i = first; i < r->n; i++)
@@ -167,7 +170,7 @@ DO(list)
 
 DO(readdir)
 {
-	return look_list(op_fd(s, op->fd), r, W_CALL, true, 1) ? 0 : -errno;
+	return look_listing(run, s, op_fd(s, op->fd), r, W_CALL, 1) ? 0 : -errno;
 }
 
 /* ---- What the worker does itself ---- */

@@ -282,6 +282,7 @@ bool run_script(const struct script *s, const struct place *p, struct shared *sh
 	sh->n_opened = sh->n_mapped = 0;
 	sh->n_refused = 0;
 	sh->remounts = sh->swaps = 0;
+	sh->reclaims = cache_reclaims();
 	sh->failed = sh->closing = sh->over = sh->odd_change = sh->refused_name = false;
 	sh->turn = 0;
 	sh->what[0] = sh->kind[0] = 0;

@@ -80,7 +80,7 @@ static bool list_both(struct walk *w, const char *dir, struct paths *todo)
 		else if (w->list)
 			w->list(w, i, fd, dir);
 		else
-			(void)look_list(fd, run->rec[i], w->where, true, !*dir);
+			(void)look_listing(run, &run->side[i], fd, run->rec[i], w->where, !*dir);
 	}
 	if (!compare_records(run, NULL, *dir ? dir : "."))
 		return false;
