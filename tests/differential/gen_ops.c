@@ -433,6 +433,7 @@ void gen_ops(struct rng *r, struct script *s, struct names *names, size_t n)
 			memset(m.open, 0, sizeof(m.open));
 		} else if (v < 51) {
 			op.code = OP_DROP;
+			op.a = i % 16 == 0;
 		} else {
 			do
 				op.code = any_code(r);

@@ -23,7 +23,7 @@ struct options {
 	uint64_t seed, runs;
 	size_t ops;
 	unsigned jobs, seconds;
-	bool dump, no_shrink;
+	bool dump, no_shrink, pin;
 	char **replay;
 };
 
@@ -36,8 +36,8 @@ struct told {
 
 static int usage(void)
 {
-	fputs("usage: lam-differential [--program P | --self] [--seed N] [--runs N | --seconds N]\n"
-	      "       [--ops N] [--jobs N] [--fs ext4|xfs|mixed] [--save DIR] [--no-shrink]\n"
+	fputs("usage: lam-differential [--program P | --self] [--seed N] [--runs N] [--seconds N]\n"
+	      "       [--ops N] [--jobs N] [--pin] [--fs ext4|xfs|mixed] [--save DIR] [--no-shrink]\n"
 	      "       lam-differential --dump --seed N [--ops N]\n"
 	      "       lam-differential [--program P] --replay FILE...\n",
 	      stderr);
@@ -59,6 +59,7 @@ static bool parse(int argc, char **argv, struct options *o)
 		{ "replay", no_argument, NULL, 'r' },
 		{ "dump", no_argument, NULL, 'x' },
 		{ "no-shrink", no_argument, NULL, 'q' },
+		{ "pin", no_argument, NULL, 'c' },
 		{ NULL, 0, NULL, 0 },
 	};
 	bool replay = false;
@@ -102,6 +103,9 @@ static bool parse(int argc, char **argv, struct options *o)
 		case 'q':
 			o->no_shrink = true;
 			break;
+		case 'c':
+			o->pin = true;
+			break;
 		default:
 			return false;
 		}
@@ -118,6 +122,8 @@ static bool parse(int argc, char **argv, struct options *o)
 	}
 	if (!replay && optind < argc)
 		return false;
+	if (!o->runs && !o->seconds)
+		o->runs = 10;
 	return o->jobs >= 1 && o->jobs <= JOBS_MAX;
 }
 
@@ -196,11 +202,30 @@ static bool one_run(const struct options *o, struct script *s, const struct plac
 	return good;
 }
 
+/* What a step wakes is on the same processor then, and nothing has to wait for another one to wake up. */
+static void pin(unsigned job)
+{
+	cpu_set_t all, one;
+	int n;
+
+	if (sched_getaffinity(0, sizeof(all), &all) < 0)
+		return;
+	n = (int)job % CPU_COUNT(&all);
+	CPU_ZERO(&one);
+	for (size_t i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET(i, &all) && n-- == 0)
+			CPU_SET(i, &one);
+	(void)sched_setaffinity(0, sizeof(one), &one); /* then it is slower */
+}
+
 static void worker(const struct options *o, const char *root, unsigned job, struct told *t)
 {
 	struct place p = { .program = o->program, .seconds = 30 };
 	time_t end = o->seconds ? time(NULL) + o->seconds : 0;
 	int e;
+
+	if (o->pin)
+		pin(job);
 
 	(void)snprintf(p.dir, sizeof(p.dir), "%s/%u", root, job);
 	e = place_make(&p);
@@ -224,7 +249,7 @@ static void worker(const struct options *o, const char *root, unsigned job, stru
 		char name[40];
 		struct script *s;
 
-		if (end ? time(NULL) >= end : i >= o->runs)
+		if ((end && time(NULL) >= end) || (o->runs ? i >= o->runs : !end))
 			break;
 		s = generate(o->seed + i, o->ops, o->fs);
 		(void)snprintf(name, sizeof(name), "seed %llu", (unsigned long long)s->cfg.seed);
@@ -326,12 +351,9 @@ static int sandboxed(const struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .program = getenv("LAMINA_MOUNT"),
-			     .save = ".",
-			     .seed = 1,
-			     .runs = 10,
-			     .ops = 1500,
-			     .jobs = 1 };
+	struct options o = {
+		.program = getenv("LAMINA_MOUNT"), .save = ".", .seed = 1, .ops = 1500, .jobs = 1
+	};
 
 	if (!parse(argc, argv, &o))
 		return usage();

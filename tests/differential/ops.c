@@ -90,7 +90,7 @@ const struct op_info op_table[OP_COUNT] = {
 	OP(UMASK, umask, "mask=A", 0),
 	OP(CHECK, check, "", 0),
 	OP(REMOUNT, remount, "swap=a", 0),
-	OP(DROP, drop, "", 0),
+	OP(DROP, drop, "machine=a", 0),
 };
 
 const struct op_info layer_table[LY_COUNT] = {

@@ -175,6 +175,7 @@ static bool open_of_immutable(const struct difference *d)
 		     rec_value(d->kr, W_TARGET2, TAG_ATTRS, 0) ||
 		     rec_value(d->kr, W_PARENT2, TAG_ATTRS, 0) ||
 		     rec_value(d->kr, W_FD, TAG_ATTRS, 0) ||
+		     rec_value(d->kr, W_LED, TAG_ATTRS, 0) ||
 		     (d->op && (d->op->code == OP_OPEN || d->op->code == OP_ACCESS) &&
 		      S_ISLNK(rec_value(d->kr, W_TARGET, TAG_MODE, 0)));
 

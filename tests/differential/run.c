@@ -203,13 +203,31 @@ static bool remount(struct session *ss, bool swap)
 	}
 }
 
-static void drop_caches(struct shared *sh)
+/* Names that nobody uses are forgotten by whatever is mounted again. */
+static void forget_names(const char *dir)
 {
-	CLEANUP_CLOSE int fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
+	(void)mount(NULL, dir, NULL, MS_REMOUNT | MS_NOATIME, NULL); /* or they stay */
+}
 
+/* The caches of the two mounts and of the layers under them; those of the whole MACHINE, inodes as well, are
+ * many, and others want them. */
+static void drop_caches(struct run *run, bool machine)
+{
+	static const char *const fs[] = { "ext4", "xfs" };
+	CLEANUP_CLOSE int fd = -1;
+	char path[80];
+
+	for (unsigned i = 0; i < 2; i++)
+		forget_names(run->side[i].mnt);
+	for (unsigned i = 0; i < 2; i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", run->place->dir, fs[i]);
+		forget_names(path);
+	}
+	if (machine)
+		fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0)
 		(void)!write(fd, "2", 1);
-	sh->remounts++;
+	run->sh->remounts++;
 }
 
 /* ---- All steps ---- */
@@ -230,7 +248,7 @@ static bool all_steps(struct session *ss)
 			else if (op->code == OP_REMOUNT)
 				good = remount(ss, op->a != 0);
 			else
-				drop_caches(sh);
+				drop_caches(&ss->run, op->a != 0);
 			sh->next += good;
 			continue;
 		}
