@@ -59,8 +59,9 @@ static uint64_t time_class(const struct shared *sh, int64_t t)
 static void look_times(struct run *run, const struct side *s, struct rec *r, enum where w,
 		       const struct statx *sx)
 {
-	/* the kernel's numbers are unique together with the device only */
-	uint64_t ino = sx->stx_ino + ((uint64_t)sx->stx_dev_minor << 48);
+	/* the kernel's numbers are unique together with the device only, and among directories */
+	uint64_t ino = sx->stx_ino + ((uint64_t)sx->stx_dev_minor << 48) +
+		       ((uint64_t)S_ISDIR(sx->stx_mode) << 47);
 	struct seen *seen = seen_get(run->sh, s->number, ino);
 	int64_t m = ns(&sx->stx_mtime), c = ns(&sx->stx_ctime);
 	/* without an index a copy-up gives a new number, which may be that of one that is gone */

@@ -116,7 +116,8 @@ bool walk_pair(struct walk *w)
 /* Which object this is: the number of the first of its names that was met. */
 uint64_t groups_get(struct groups *g, uint64_t dev, uint64_t ino)
 {
-	uint64_t key = ino * 31 + dev + 1;
+	const uint64_t id[] = { ino, dev };
+	uint64_t key = look_hash(id, sizeof(id));
 	size_t at = (key * 0x9E3779B97F4A7C15ull) >> 51;
 
 	g->met++;
@@ -169,6 +170,7 @@ static mode_t look_mounted(struct walk *w, unsigned i, const char *path)
 {
 	struct rec *r = w->run->rec[i];
 	struct statx sx;
+	uint64_t dev;
 
 	if (statx(w->root[i], path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &sx) < 0) {
 		rec_put(r, W_TREE, TAG_ERRNO, (uint64_t)errno);
@@ -179,8 +181,11 @@ static mode_t look_mounted(struct walk *w, unsigned i, const char *path)
 		note_opened_path(w->run->sh, path, sx.stx_ino);
 	look_inside(r, w->root[i], path, &sx);
 	look_xattrs(r, W_TREE, w->root[i], path);
-	rec_put(r, W_TREE, TAG_GROUP,
-		groups_get(&w->groups[i], makedev(sx.stx_dev_major, sx.stx_dev_minor), sx.stx_ino));
+	/* the kernel's directories over several filesystems have numbers that a file may have, too */
+	dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
+	if (w->run->sh->kernel[i] && S_ISDIR(sx.stx_mode))
+		dev = ~dev;
+	rec_put(r, W_TREE, TAG_GROUP, groups_get(&w->groups[i], dev, sx.stx_ino));
 	return sx.stx_mode;
 }
 
