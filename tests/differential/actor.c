@@ -479,10 +479,42 @@ static bool splits_links(const struct run *run, const struct op *op, const struc
 	       rec_value(lamina, w, TAG_INO, 0) == rec_value(lamina, W_TARGET2, TAG_INO, 0);
 }
 
+/* When the inode of a directory was made that a step may change without its name; else 0. */
+static int64_t birth_of_dir(const struct side *s, const struct op *op)
+{
+	static const uint8_t by_fd[] = { OP_FCHMOD, OP_FCHOWN, OP_FUTIMENS, OP_FSETXATTR,
+					 OP_FREMOVEXATTR };
+	static const uint8_t by_path[] = { OP_CHMOD, OP_CHOWN, OP_UTIMENS, OP_SETXATTR,
+					   OP_REMOVEXATTR };
+	bool here = memchr(by_path, op->code, sizeof(by_path)) && !strcmp(op->path.p, ".");
+	struct statx sx;
+
+	if ((!here && !memchr(by_fd, op->code, sizeof(by_fd))) ||
+	    statx(here ? op_dir(s, op->at) : op_fd(s, op->fd), here ? "." : "", AT_EMPTY_PATH,
+		  STATX_TYPE | STATX_BTIME, &sx) < 0 ||
+	    !S_ISDIR(sx.stx_mode))
+		return 0;
+	return sx.stx_btime.tv_sec * 1000000000 + sx.stx_btime.tv_nsec;
+}
+
+/* The kernel has copied a removed directory up, in the place of what had got its name. */
+static void came_back(struct run *run, const struct op *op, int64_t birth)
+{
+	unsigned kernel = run->sh->kernel[0] ? 0 : 1;
+	const struct rec *lamina = run->rec[!kernel];
+
+	if (!run->place->program || !birth || birth_of_dir(&run->side[kernel], op) == birth ||
+	    rec_value(lamina, W_FD, TAG_NLINK, rec_value(lamina, W_TARGET, TAG_NLINK, 1)))
+		return;
+	rule_fired(run, "unlinked-lower-file");
+	run->sh->over = true;
+}
+
 static bool do_step(struct run *run, const struct op *op)
 {
 	struct shared *sh = run->sh;
 	unsigned kernel = sh->kernel[0] ? 0 : 1;
+	int64_t birth = birth_of_dir(&run->side[kernel], op);
 
 	if (run->guarded != sh->guarded) {
 		for (int i = 0; i < MAPS; i++)
@@ -538,6 +570,7 @@ static bool do_step(struct run *run, const struct op *op)
 		for (int i = 0; i < 2; i++)
 			(void)lseek(op_fd(&run->side[i], op->fd), 0, SEEK_SET);
 	set_right(run, op);
+	came_back(run, op, birth);
 	return true;
 }
 
