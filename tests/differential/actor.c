@@ -432,8 +432,9 @@ static void set_right(struct run *run, const struct op *op)
 		memset(run->sh->seen, 0, sizeof(run->sh->seen));
 	run->fd_times = run->path_times = run->fd_mode = run->path_mode = false;
 	run->parent_times[0] = run->parent_times[1] = false;
-	if (run->slot[slot].odd)
-		close_slot(run, slot);
+	for (int i = 0; i < SLOTS; i++)
+		if (run->slot[i].odd)
+			close_slot(run, i);
 }
 
 /* The kernel has set all flags that a file below on xfs showed on a copy on ext4, which has lost its extents by

@@ -149,6 +149,13 @@ static bool metacopy_keeps_mtime(const struct difference *d)
 	if ((d->tag == TAG_MTIME || d->tag == TAG_MTIME_MOVED) && d->run->script->cfg.metacopy &&
 	    rec_value(d->kr, d->where, TAG_ATTRS, 0))
 		return true;
+	/* until it may do more */
+	if (d->op && d->op->code == OP_SETFLAGS && d->run->script->cfg.metacopy &&
+	    d->where == W_TARGET && (d->tag == TAG_MTIME || d->tag == TAG_MTIME_MOVED) &&
+	    rec_value(d->kr, W_TARGET, TAG_MTIME, 0) == 1) {
+		d->run->path_times = true;
+		return true;
+	}
 	if (!d->op || !op_writes_open(d->op) || !d->run->script->cfg.metacopy ||
 	    (d->where != W_FD && d->where != W_TARGET && d->where != W_LED))
 		return false;
@@ -202,6 +209,15 @@ static bool open_of_immutable(const struct difference *d)
  */
 static bool unlinked_lower_file(const struct difference *d)
 {
+	if (d->tag == TAG_NLINK && d->op && d->l == 0 && d->k != 0 &&
+	    ((d->where == W_PARENT && d->op->at >= 0) ||
+	     (d->where == W_PARENT2 && d->op->at2 >= 0))) {
+		/* it stands where a directory should */
+		int slot = d->where == W_PARENT ? d->op->at : d->op->at2;
+
+		d->run->slot[slot % SLOTS].odd = true;
+		return true;
+	}
 	if (d->op && d->op->code == OP_FSTAT && rec_value(d->lr, W_CALL, TAG_NLINK, 1) == 0 &&
 	    rec_value(d->kr, W_CALL, TAG_NLINK, 0) != 0) {
 		slot_of(d)->odd = true;
@@ -747,12 +763,15 @@ static bool encoding_writes_nothing(const struct difference *d)
 /* The kernel of a FUSE mount finds what is in use by its handle, and asks nobody. */
 static bool handle_of_removed(const struct difference *d)
 {
+	uint64_t e;
+
 	if (!d->op || d->op->code != OP_OPENHANDLE ||
 	    rec_value(d->kr, W_CALL, TAG_ERRNO, 0) != ESTALE)
 		return false;
-	return rec_value(d->lr, W_CALL, TAG_ERRNO, 0) == EISDIR ||
-	       (rec_value(d->lr, W_CALL, TAG_ERRNO, 1) == 0 &&
-		rec_value(d->lr, W_FD, TAG_NLINK, 1) == 0);
+	/* or it finds a directory, a symlink, a socket, which cannot be opened like this */
+	e = rec_value(d->lr, W_CALL, TAG_ERRNO, 0);
+	return e == EISDIR || e == ELOOP || e == ENXIO ||
+	       (e == 0 && rec_value(d->lr, W_FD, TAG_NLINK, 1) == 0);
 }
 
 /* How often the machine has taken memory from caches of inodes, for want of it or because somebody said so. */
