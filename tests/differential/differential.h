@@ -266,9 +266,11 @@ void run_fail(struct run *run, const char *kind, const char *format, ...)
 /* The path of differences in the index: no path in a layer is like it. */
 #define INDEX_PATH "//index"
 
-/* rules.c */
+/* facts.c */
 uint64_t cache_reclaims(void);
 void note_refused_rename(struct shared *sh, const struct op *op);
+
+/* rules.c */
 bool rules_allow(const struct difference *d);
 const char *rule_name(size_t i);
 size_t rules_count(void);

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "differential.h"
+#include "facts.h"
 
 /* With an index the two copy directories up at different moments, for names that are free. */
 static bool nlink_of_directories(const struct difference *d)
@@ -51,36 +51,6 @@ static bool statx_attributes(const struct difference *d)
 	return d->tag == TAG_ATTRS && d->l == 0;
 }
 
-/* Times that are left as they are: that is not even looked at. */
-static bool touches_nothing(const struct op *op)
-{
-	return (op->code == OP_UTIMENS || op->code == OP_FUTIMENS) && (int64_t)op->b == -2 &&
-	       (int64_t)op->c == -2;
-}
-
-/* It changes what a symlink leads to, not the symlink. */
-static bool follows(const struct op *op)
-{
-	return (op->code == OP_CHMOD || op->code == OP_CHOWN || op->code == OP_UTIMENS) &&
-	       !(op->a & AT_SYMLINK_NOFOLLOW);
-}
-
-/* The step changes attributes of the very object, and nothing else. */
-static bool changes_attributes(const struct difference *d)
-{
-	static const uint8_t codes[] = { OP_CHMOD,	 OP_FCHMOD,	  OP_CHOWN,    OP_FCHOWN,
-					 OP_UTIMENS,	 OP_FUTIMENS,	  OP_SETXATTR, OP_FSETXATTR,
-					 OP_REMOVEXATTR, OP_FREMOVEXATTR, OP_SETFLAGS, OP_SETFSX };
-
-	if ((d->where != W_TARGET && d->where != W_FD && d->where != W_LED) ||
-	    rec_value(d->lr, W_CALL, TAG_ERRNO, 1) || touches_nothing(d->op))
-		return false;
-	if (S_ISLNK(rec_value(d->lr, W_TARGET, TAG_MODE, 0)) &&
-	    follows(d->op) != (d->where == W_LED))
-		return false;
-	return memchr(codes, d->op->code, sizeof(codes)) != NULL;
-}
-
 /*
  * A copy-up changes the ctime of the directories around it (the marks `impure` and `origin`), and the
  * two copy up at different moments.  A directory whose names changed has its mtime moved, and that
@@ -90,30 +60,7 @@ static bool ctime_of_copy_up(const struct difference *d)
 {
 	return d->tag == TAG_CTIME_MOVED && d->op &&
 	       S_ISDIR(rec_value(d->lr, d->where, TAG_MODE, 0)) &&
-	       !(changes_attributes(d) && d->l == 0);
-}
-
-static bool was_opened(const struct difference *d, enum where w)
-{
-	const struct shared *sh = d->run->sh;
-	uint64_t ino = rec_value(d->kr, w, TAG_INO, 0);
-
-	for (size_t i = 0; i < sh->n_opened; i++)
-		if (sh->opened[i] == ino)
-			return true;
-	return false;
-}
-
-/* Whether it was written through a mapping. */
-static bool was_mapped(const struct difference *d, enum where w)
-{
-	const struct shared *sh = d->run->sh;
-	uint64_t ino = rec_value(d->kr, w, TAG_INO, 0);
-
-	for (size_t i = 0; i < sh->n_mapped; i++)
-		if (sh->mapped[i] == ino)
-			return true;
-	return false;
+	       !(fact_changes_attributes(d) && d->l == 0);
 }
 
 /* FUSE writes a mapping's pages later, and that sets the times, over what was set between. */
@@ -122,12 +69,7 @@ static bool times_of_mappings(const struct difference *d)
 	if (d->tag != TAG_MTIME && d->tag != TAG_MTIME_MOVED && d->tag != TAG_CTIME_MOVED &&
 	    d->tag != TAG_CTIME)
 		return false;
-	return was_mapped(d, d->where);
-}
-
-static struct slot *slot_of(const struct difference *d)
-{
-	return &d->run->slot[d->op->fd % SLOTS];
+	return fact_was_mapped(d, d->where);
 }
 
 /* The kernel has made the copy when Lamina still has not: at the open. */
@@ -135,10 +77,10 @@ static bool open_does_not_copy_up(const struct difference *d)
 {
 	if (d->tag == TAG_CTIME_MOVED && d->op)
 		return op_writes_open(d->op) ? d->k == 1 && d->l == 0
-					     : d->l == 1 && was_opened(d, d->where);
+					     : d->l == 1 && fact_was_opened(d, d->where);
 	/* without an index the copy is no link any more */
 	if (d->tag == TAG_NLINK && !d->run->script->cfg.index && d->where != W_UPPER)
-		return d->k == 1 && d->l > 1 && was_opened(d, d->where);
+		return d->k == 1 && d->l > 1 && fact_was_opened(d, d->where);
 	return false;
 }
 
@@ -163,12 +105,6 @@ static bool metacopy_keeps_mtime(const struct difference *d)
 		return false;
 	d->run->fd_times = true;
 	return true;
-}
-
-static bool removes_acl(const struct op *op)
-{
-	return (op->code == OP_REMOVEXATTR || op->code == OP_FREMOVEXATTR) &&
-	       !strncmp(op->path2.p, "system.posix_acl_", 17);
 }
 
 /*
@@ -200,7 +136,7 @@ static bool open_of_immutable(const struct difference *d)
 	if (d->tag != TAG_RET && d->tag != TAG_ERRNO)
 		return false;
 	return d->op->code == OP_OPEN || d->op->code == OP_ACCESS || d->op->code == OP_MMAP ||
-	       removes_acl(d->op) || rec_value(d->lr, W_CALL, TAG_ERRNO, 0) != 0;
+	       fact_removes_acl(d->op) || rec_value(d->lr, W_CALL, TAG_ERRNO, 0) != 0;
 }
 
 /*
@@ -220,7 +156,7 @@ static bool unlinked_lower_file(const struct difference *d)
 	}
 	if (d->op && d->op->code == OP_FSTAT && rec_value(d->lr, W_CALL, TAG_NLINK, 1) == 0 &&
 	    rec_value(d->kr, W_CALL, TAG_NLINK, 0) != 0) {
-		slot_of(d)->odd = true;
+		fact_slot(d)->odd = true;
 		return true;
 	}
 	if (!d->op || (d->where != W_FD && d->where != W_CALL) ||
@@ -228,9 +164,9 @@ static bool unlinked_lower_file(const struct difference *d)
 		return false;
 	if (rec_value(d->kr, W_CALL, TAG_ERRNO, 0))
 		d->run->sh->odd_change = true;
-	else if (changes_attributes(d) && !S_ISREG(rec_value(d->kr, W_FD, TAG_MODE, 0)))
+	else if (fact_changes_attributes(d) && !S_ISREG(rec_value(d->kr, W_FD, TAG_MODE, 0)))
 		d->run->sh->over = true; /* a device has its name again, by the copy-up */
-	slot_of(d)->odd = true;
+	fact_slot(d)->odd = true;
 	return true;
 }
 
@@ -264,7 +200,7 @@ static bool removal_copies_nothing(const struct difference *d)
 {
 	return d->tag == TAG_CTIME_MOVED && d->op && d->run->script->cfg.index && d->k == 1 &&
 	       d->l == 0 && !S_ISDIR(rec_value(d->lr, d->where, TAG_MODE, S_IFDIR)) &&
-	       !changes_attributes(d);
+	       !fact_changes_attributes(d);
 }
 
 /* In the index alone: the copy that the kernel has made. */
@@ -275,58 +211,22 @@ static bool index_of_removal(const struct difference *d)
 	       (d->tag == TAG_NAME || d->tag == TAG_NLINK);
 }
 
-static bool is_mark(const struct difference *d, const char *mark)
-{
-	const size_t len = strlen(mark);
-
-	return d->where == W_UPPER && d->tag == TAG_XATTR && d->key_len > len &&
-	       !memcmp(d->key + d->key_len - len, mark, len);
-}
-
-static void note_names(struct shared *sh, const struct str *path)
-{
-	for (size_t at = 0, n; at < path->len && sh->n_refused < OPENED_MAX; at += n + 1) {
-		const char *slash = memchr(path->p + at, '/', path->len - at);
-
-		n = slash ? (size_t)(slash - path->p) - at : path->len - at;
-		sh->refused[sh->n_refused++] = look_hash(path->p + at, n);
-	}
-}
-
-void note_refused_rename(struct shared *sh, const struct op *op)
-{
-	note_names(sh, &op->path);
-	note_names(sh, &op->path2);
-}
-
-/* Whether a refused rename had this name in its paths. */
-static bool was_refused(const struct difference *d, const char *name, size_t len)
-{
-	const struct shared *sh = d->run->sh;
-	uint64_t hash = look_hash(name, len);
-
-	for (size_t i = 0; i < sh->n_refused; i++)
-		if (sh->refused[i] == hash)
-			return true;
-	return false;
-}
-
 /* The kernel copies up and sets the marks for a rename before it finds that the target is not empty. */
 static bool marks_of_refused_rename(const struct difference *d)
 {
-	bool one = !d->has_l || d->run->sh->swaps || is_mark(d, "overlay.redirect");
+	bool one = !d->has_l || d->run->sh->swaps || fact_is_mark(d, "overlay.redirect");
 	const char *slash;
 
 	if (d->where != W_UPPER || !one)
 		return false;
 	if (d->tag == TAG_NAME && strcmp(d->path, INDEX_PATH) != 0)
 		return d->has_k != d->has_l && (d->has_k ? d->k : d->l) == DT_DIR &&
-		       was_refused(d, d->key, d->key_len);
+		       fact_was_refused(d, d->key, d->key_len);
 	slash = strrchr(d->path, '/');
 	slash = slash ? slash + 1 : d->path;
 	return S_ISDIR(rec_value(d->lr, W_UPPER, TAG_MODE, 0)) &&
-	       (is_mark(d, "overlay.opaque") || is_mark(d, "overlay.redirect")) &&
-	       was_refused(d, slash, strlen(slash));
+	       (fact_is_mark(d, "overlay.opaque") || fact_is_mark(d, "overlay.redirect")) &&
+	       fact_was_refused(d, slash, strlen(slash));
 }
 
 /* An empty file is copied whole: there is no data to leave below. */
@@ -334,7 +234,7 @@ static bool empty_is_whole(const struct difference *d)
 {
 	if (!d->run->script->cfg.metacopy || rec_value(d->lr, W_UPPER, TAG_SIZE, 1) != 0)
 		return false;
-	return is_mark(d, "overlay.metacopy") || (d->where == W_UPPER && d->tag == TAG_DATA);
+	return fact_is_mark(d, "overlay.metacopy") || (d->where == W_UPPER && d->tag == TAG_DATA);
 }
 
 /* More marks than are needed are free; the kernel leaves one out with a complete index. */
@@ -354,9 +254,9 @@ static bool times_of_removed(const struct difference *d)
 /* Removing an ACL that is not there is an error in the kernel while the file is in a lower layer. */
 static bool removal_of_no_acl(const struct difference *d)
 {
-	if (d->op && removes_acl(d->op) && d->tag == TAG_CTIME_MOVED)
+	if (d->op && fact_removes_acl(d->op) && d->tag == TAG_CTIME_MOVED)
 		return d->k == 1 && d->l == 0;
-	return d->op && removes_acl(d->op) && (d->tag == TAG_RET || d->tag == TAG_ERRNO) &&
+	return d->op && fact_removes_acl(d->op) && (d->tag == TAG_RET || d->tag == TAG_ERRNO) &&
 	       rec_value(d->kr, W_CALL, TAG_ERRNO, 0) == ENODATA &&
 	       rec_value(d->lr, W_CALL, TAG_ERRNO, 1) == 0;
 }
@@ -366,16 +266,6 @@ static bool trusted_names(const struct difference *d)
 {
 	return d->op && d->op->actor == 3 && d->tag == TAG_XATTR && !d->has_k && d->key_len > 8 &&
 	       !memcmp(d->key, "trusted.", 8);
-}
-
-/* Whether a listing has the name without a type. */
-static bool has_no_type(const struct rec *r, const char *name, size_t len)
-{
-	for (size_t i = 0; i < r->n; i++)
-		if (r->f[i].tag == TAG_NAME && r->f[i].key_len == len &&
-		    !memcmp(r->bytes + r->f[i].key, name, len))
-			return !(r->f[i].value & ~(uint64_t)PHANTOM);
-	return false;
 }
 
 /* A name that is refused or damaged: listed without a type, where the kernel has that of the layer. */
@@ -388,9 +278,9 @@ static bool type_of_refused_name(const struct difference *d)
 		return cfg->userxattr || strcmp(cfg->redirect, "on") != 0;
 	/* it has no number either, and may still be known by the one of before it came here */
 	if (d->tag == TAG_D_INO && d->has_l && !d->has_k) {
-		if (has_no_type(d->lr, d->key, d->key_len))
+		if (fact_has_no_type(d->lr, d->key, d->key_len))
 			d->run->sh->refused_name = true;
-		return has_no_type(d->lr, d->key, d->key_len) ||
+		return fact_has_no_type(d->lr, d->key, d->key_len) ||
 		       (d->run->sh->refused_name && d->key_len == 2 && d->key[1] == '.');
 	}
 	return d->tag == TAG_NAME && d->where != W_UPPER && d->has_l &&
@@ -422,7 +312,7 @@ static bool redirect_of_links(const struct difference *d)
 	if (d->op &&
 	    (d->op->code == OP_RENAME || d->op->code == OP_LINK || d->op->code == OP_LINKFD))
 		return d->tag == TAG_CTIME_MOVED && ((d->k == 1 && d->l == 0) || d->run->sh->swaps);
-	return is_mark(d, "overlay.redirect");
+	return fact_is_mark(d, "overlay.redirect");
 }
 
 /* POSIX allows both; Lamina gives one, the kernel what upper's filesystem gives. */
@@ -553,47 +443,12 @@ static bool userxattr_index(const struct difference *d)
 	return true;
 }
 
-/* Whether both files have nothing but zeros where one of the two answers to a seek says that there is a
- * hole; an error is the end. */
-static bool only_zeros_between(const struct difference *d)
-{
-	int64_t k = (int64_t)rec_value(d->kr, W_CALL, TAG_RET, 0);
-	int64_t l = (int64_t)rec_value(d->lr, W_CALL, TAG_RET, 0);
-	uint64_t size = rec_value(d->lr, W_FD, TAG_SIZE, 0);
-	uint64_t from, to;
-	char buf[4096];
-
-	if (!S_ISREG(rec_value(d->lr, W_FD, TAG_MODE, 0)))
-		return false;
-	k = k < 0 ? (int64_t)size : k;
-	l = l < 0 ? (int64_t)size : l;
-	from = (uint64_t)(k < l ? k : l);
-	to = (uint64_t)(k < l ? l : k);
-	/* data may follow the hole, in another block */
-	if (d->op->b == SEEK_HOLE && to > (from | (sizeof(buf) - 1)))
-		to = (from | (sizeof(buf) - 1)) + 1;
-	while (from < to) {
-		size_t n = to - from < sizeof(buf) ? (size_t)(to - from) : sizeof(buf);
-
-		for (unsigned i = 0; i < 2; i++) {
-			ssize_t got = pread(op_fd(&d->run->side[i], d->op->fd), buf, n,
-					    (off_t)from);
-
-			for (ssize_t at = 0; at < got; at++)
-				if (buf[at])
-					return false;
-		}
-		from += n;
-	}
-	return true;
-}
-
 /* Holes are kept by one and filled by the other: there is more data in the kernel's copy. */
 static bool exact_holes(const struct difference *d)
 {
 	if (!d->op || d->op->code != OP_LSEEK || d->op->b < SEEK_DATA)
 		return false;
-	if (!only_zeros_between(d))
+	if (!fact_only_zeros_between(d))
 		return false;
 	if (d->tag == TAG_POS || (d->tag == TAG_RET && (int64_t)d->l == -1))
 		return true;
@@ -612,7 +467,8 @@ static bool allocated_ahead(const struct difference *d)
 {
 	if (d->tag == TAG_BLOCKS)
 		return !strcmp(fs_of_layer(&d->run->script->cfg, 0), "xfs");
-	return d->op && d->op->code == OP_LSEEK && d->op->b >= SEEK_DATA && only_zeros_between(d);
+	return d->op && d->op->code == OP_LSEEK && d->op->b >= SEEK_DATA &&
+	       fact_only_zeros_between(d);
 }
 
 /* A mapping of a descriptor from before the copy-up shows the lower file for ever. */
@@ -711,33 +567,18 @@ static bool owner_of_nobody(const struct difference *d)
 	       d->op->actor != 0;
 }
 
-/* Whether somebody has a mapping of what the step's descriptor is of. */
-static bool is_mapped(const struct difference *d)
-{
-	const struct shared *sh = d->run->sh;
-	const struct side *s = &d->run->side[sh->kernel[0] ? 0 : 1];
-	struct stat st;
-
-	if (fstat(op_fd(s, d->op->fd), &st) < 0)
-		return false;
-	for (size_t i = 0; i < (size_t)ACTORS * MAPS; i++)
-		if (sh->maps[i / MAPS][i % MAPS] == st.st_ino)
-			return true;
-	return false;
-}
-
 /* In the kernel's overlayfs a mapping holds the layer's file, and a lock goes with the descriptor. */
 static bool locks_of_mappings(const struct difference *d)
 {
 	uint64_t e = rec_value(d->lr, W_CALL, TAG_ERRNO, 0);
 
-	if (!d->op || rec_value(d->kr, W_CALL, TAG_ERRNO, 1) || !is_mapped(d))
+	if (!d->op || rec_value(d->kr, W_CALL, TAG_ERRNO, 1) || !fact_is_mapped(d))
 		return false;
 	if (d->op->code == OP_GETLK
 		    ? rec_value(d->kr, W_CALL, TAG_VALUE, F_RDLCK) != F_UNLCK
 		    : (d->op->code != OP_FLOCK && d->op->code != OP_LOCK) || e != EWOULDBLOCK)
 		return false;
-	slot_of(d)->odd = true;
+	fact_slot(d)->odd = true;
 	return true;
 }
 
@@ -774,34 +615,12 @@ static bool handle_of_removed(const struct difference *d)
 	       (e == 0 && rec_value(d->lr, W_FD, TAG_NLINK, 1) == 0);
 }
 
-/* How often the machine has taken memory from caches of inodes, for want of it or because somebody said so. */
-uint64_t cache_reclaims(void)
-{
-	FILE *f = fopen("/proc/vmstat", "re");
-	char name[64];
-	unsigned long long v;
-	uint64_t sum = 0;
-
-	while (f && fscanf(f, "%63s %llu", name, &v) == 2)
-		if (!strcmp(name, "drop_slab") || !strcmp(name, "slabs_scanned"))
-			sum += v;
-	if (f)
-		(void)fclose(f);
-	return sum;
-}
-
-/* Whether the kernel may have forgotten what it knew of the layers in this run. */
-static bool forgot(const struct shared *sh)
-{
-	return sh->remounts || sh->reclaims != cache_reclaims();
-}
-
 /* To find the names of what a handle stands for the kernel reads directories of upper, on a mount of its own
  * that sets access times. */
 static bool atime_of_handles(const struct difference *d)
 {
 	if (d->tag != TAG_ATIME || d->k != 1 || !d->run->script->cfg.nfs_export ||
-	    !S_ISDIR(rec_value(d->lr, d->where, TAG_MODE, 0)) || !forgot(d->run->sh))
+	    !S_ISDIR(rec_value(d->lr, d->where, TAG_MODE, 0)) || !fact_forgot(d->run->sh))
 		return false;
 	d->run->sh->over = true;
 	return true;
@@ -823,7 +642,7 @@ static bool nlink_of_complete_index(const struct difference *d)
 	/* so it does where the name is not known */
 	if (d->op && d->op->code == OP_OPENHANDLE && d->tag == TAG_NLINK && !dir)
 		return d->k > d->l || sh->swaps;
-	if (!forgot(sh))
+	if (!fact_forgot(sh))
 		return false;
 	/* and can be linked again */
 	if (d->op && d->op->code == OP_LINKFD && !k && l == ENOENT &&
@@ -857,8 +676,8 @@ static bool capabilities_of_mappings(const struct difference *d)
 
 	if ((!field || !d->has_k || d->has_l) && !step)
 		return false;
-	if (!was_mapped(d, field && d->op ? W_TARGET : d->where) && !was_mapped(d, W_TARGET) &&
-	    !was_mapped(d, W_FD))
+	if (!fact_was_mapped(d, field && d->op ? W_TARGET : d->where) &&
+	    !fact_was_mapped(d, W_TARGET) && !fact_was_mapped(d, W_FD))
 		return false;
 	d->run->sh->over = true;
 	return true;
