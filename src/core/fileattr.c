@@ -60,6 +60,7 @@ int lam_get_fileattr(struct lam_stack *s, const struct lam_call *call, uint64_t 
 	return 0;
 }
 
+/* A descriptor that is kept was opened with O_APPEND or without, as the mark was. */
 static int store_protattr(struct lam_stack *s, struct node *n, int fd, unsigned prot)
 {
 	char value[4];
@@ -70,13 +71,13 @@ static int store_protattr(struct lam_stack *s, struct node *n, int fd, unsigned 
 		r = ovl_remove(s, fd, "", "protattr");
 		if (r == 0)
 			n->flags &= (uint16_t)~NF_PROTATTR;
-		return r;
+	} else {
+		r = ovl_set(s, fd, "", "protattr", value, len);
+		if (r == 0)
+			n->flags |= NF_PROTATTR;
 	}
-	r = ovl_set(s, fd, "", "protattr", value, len);
-	if (r == 0) {
-		n->flags |= NF_PROTATTR;
+	if (r == 0)
 		fdcache_drop(&s->fds, &n->fde);
-	}
 	return r;
 }
 
