@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -387,6 +388,19 @@ static void copy_up_refused(struct run *run, const struct op *op)
 	}
 }
 
+/* An owner of (-1, -1) that the kernel refused has dropped capabilities where FUSE took it for a write. */
+static void drop_capability(const struct side *s, const struct op *op)
+{
+	static const char name[] = "security.capability";
+
+	/* where there is none, there is nothing to do */
+	if (op->code == OP_FCHOWN)
+		(void)fremovexattr(op_fd(s, op->fd), name);
+	else if (op_enter(s, op->at) == 0)
+		(void)(op->a & AT_SYMLINK_NOFOLLOW ? lremovexattr(op->path.p, name)
+						   : removexattr(op->path.p, name));
+}
+
 /*
  * What a rule let through must not be compared for ever: the slot is closed, the times of the object are
  * set on both sides, or, where nothing helps, the run ends here.
@@ -421,6 +435,9 @@ static void set_right(struct run *run, const struct op *op)
 			set_parent_times(op_dir(s, op->at2), &op->path2);
 		if (op->code == OP_HANDLE)
 			copy_up_above(s, op);
+		if ((op->code == OP_CHOWN || op->code == OP_FCHOWN) &&
+		    run->rec[0]->f[1].value != run->rec[1]->f[1].value)
+			drop_capability(s, op);
 	}
 	if (refused)
 		copy_up_refused(run, op);
