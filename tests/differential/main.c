@@ -16,7 +16,7 @@
 
 #include "differential.h"
 
-enum { JOBS_MAX = 8, COMBOS = 3 * 2 * 2 * 2 * 2 * 4 * 3 * 2 };
+enum { JOBS_MAX = 8, RUNS_TOLD = 250, COMBOS = 3 * 2 * 2 * 2 * 2 * 4 * 3 * 2 };
 
 struct options {
 	const char *program, *fs, *save;
@@ -224,6 +224,7 @@ static void worker(const struct options *o, const char *root, unsigned job, stru
 	time_t end = o->seconds ? time(NULL) + o->seconds : 0;
 	int e;
 
+	(void)setsid(); /* processors may be shared by sessions: each job has its share */
 	if (o->pin)
 		pin(job);
 
@@ -255,6 +256,12 @@ static void worker(const struct options *o, const char *root, unsigned job, stru
 		(void)snprintf(name, sizeof(name), "seed %llu", (unsigned long long)s->cfg.seed);
 		(void)one_run(o, s, &p, t, name);
 		script_free(s);
+		if (t->runs % RUNS_TOLD == 0) {
+			printf("so far job %u: %llu operations in %llu runs, %llu failed\n", job,
+			       (unsigned long long)t->sh.ops_done, (unsigned long long)t->runs,
+			       (unsigned long long)t->failed);
+			fflush(stdout);
+		}
 	}
 }
 
