@@ -281,10 +281,37 @@ static int adopt(struct creation *c, struct lam_entry *ret)
 
 		fdcache_put(&s->fds, e);
 	}
-	if (r == 0)
+	if (r == 0) {
 		*ret = entry;
+	} else {
+		uppermap_gone(s, n);
+		n->flags |= NF_DEAD;
+		node_retire(s, n);
+	}
 	node_put(s, n);
 	return r;
+}
+
+/* What was made and cannot be told about goes again, so that an error means that there is nothing new.  Nobody
+ * else has seen it: the directory is locked.  Where this fails too, it stays. */
+static void take_back(struct creation *c)
+{
+	struct lam_stack *s = c->s;
+	const bool dir = S_ISDIR(c->o->mode);
+	const bool hides = c->f.upper_whiteout || c->f.upper_dead_file || c->f.upper_dot_wh;
+	char temp[32];
+	int r;
+
+	if (!hides)
+		r = dir ? sys_rmdir(c->dir->fd, c->name) : sys_unlink(c->dir->fd, c->name);
+	else if (!dir)
+		r = work_whiteout_over(s, c->dir->fd, c->name);
+	else
+		r = work_whiteout_exchange(s, NULL, c->dir->fd, c->name, temp);
+	if (r == 0 && hides && dir)
+		work_discard(s, temp, true);
+	if (r == 0)
+		dirlist_note_removed(s, c->d, c->name, hides);
 }
 
 int create_in(struct lam_stack *s, struct node *d, const char *name, const struct newobj *o,
@@ -308,8 +335,11 @@ int create_in(struct lam_stack *s, struct node *d, const char *name, const struc
 	r = d->flags & NF_DEAD ? -ENOENT : rdir_open(s, d->dir->upper, &c.dir);
 	if (r == 0) {
 		r = try_create(&c);
-		if (r == 0)
+		if (r == 0) {
 			r = adopt(&c, ret);
+			if (r < 0)
+				take_back(&c);
+		}
 		fdcache_put(&s->fds, c.dir);
 	}
 	mutex_unlock(&d->dir->lock);
