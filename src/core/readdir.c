@@ -41,6 +41,8 @@ static int gather_one(struct list *ls, const char *name, uint64_t cookie)
 	ls->cookie = cookie;
 	entry->id = 0;
 	r = lookup_entry_locked(ls->s, ls->d, name, entry, NULL);
+	if (r == -ESTALE) /* something has changed on the way: what is there now? */
+		r = lookup_entry_locked(ls->s, ls->d, name, entry, NULL);
 	if (r == -ENOENT || r == -ESTALE)
 		return 0; /* hidden after all, or gone behind our back */
 	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
