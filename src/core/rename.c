@@ -370,7 +370,13 @@ static int move_plain(struct renaming *m)
 	/* Two steps where the filesystem has no better: a crash between shows the lower object at its
 	 * old name again, beside the new one.  For a directory the other order would hide what is below. */
 	r = sys_rename(fa, m->a.name, fb, m->b.name, 0);
-	return r < 0 ? r : work_whiteout(s, fa, m->a.name);
+	if (r < 0)
+		return r;
+	r = work_whiteout(s, fa, m->a.name);
+	/* Back, where nothing has made way for it. */
+	if (r < 0 && !m->dropping)
+		(void)sys_rename(fb, m->b.name, fa, m->a.name, 0);
+	return r;
 }
 
 static int do_move(struct renaming *m)
