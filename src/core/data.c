@@ -279,6 +279,18 @@ int lam_fallocate(struct lam_stack *s, const struct lam_call *call, uint64_t id,
 	return r;
 }
 
+static int64_t seek_all_data(int fd, uint64_t off, int whence)
+{
+	struct stat st;
+	int r = sys_stat(fd, "", &st);
+
+	if (r < 0)
+		return r;
+	if (off >= (uint64_t)st.st_size)
+		return -ENXIO;
+	return whence == SEEK_DATA ? (int64_t)off : (int64_t)st.st_size;
+}
+
 int64_t lam_seek(struct lam_stack *s, const struct lam_call *call, uint64_t id, uint64_t off,
 		 int whence)
 {
@@ -300,6 +312,9 @@ int64_t lam_seek(struct lam_stack *s, const struct lam_call *call, uint64_t id, 
 	if (r < 0)
 		return r;
 	pos = sys_lseek(e->fd, (int64_t)off, whence);
+	/* A filesystem that knows no holes: all is data, as the kernel says for such ones. */
+	if (pos == -EINVAL || pos == -EOPNOTSUPP)
+		pos = seek_all_data(e->fd, off, whence);
 	fdcache_put(&s->fds, e);
 	return pos;
 }
