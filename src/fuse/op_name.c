@@ -437,7 +437,13 @@ int op_tmpfile(struct request *rq)
 
 	set_umask(rq, in->umask);
 	r = tmpfile_once(rq, in->mode, &entry);
-	return r < 0 ? r : reply_create(rq, &entry, HOLD_OWN_DATA, in->flags);
+	if (r < 0)
+		return r;
+	r = reply_create(rq, &entry, HOLD_OWN_DATA, in->flags);
+	/* Without a name and not known to the kernel, it is nobody's. */
+	if (r < 0)
+		front_gone(rq->front, entry.id);
+	return r;
 }
 
 int op_readlink(struct request *rq)
