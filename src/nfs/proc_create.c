@@ -106,6 +106,27 @@ static nfsstat3 set_rest(struct making *m, const sattr3 *attr)
 	return apply_sattr(m->call, &obj, &rest, true, &m->entry.attr);
 }
 
+/* What was made and could not be finished goes again: an error says that there is nothing new, and a client
+ * that is told to come later must find the name free.  Where that fails too it stays, as with the kernel's
+ * server. */
+static nfsstat3 or_take_back(struct making *m, nfsstat3 status)
+{
+	struct lam_stack *stack = m->call->front->stack;
+	const struct lam_call *lam = &m->call->lam;
+	const uint64_t dir = m->dir.obj.id;
+	struct lam_entry there;
+
+	if (status == NFS3_OK || lam_lookup(stack, lam, dir, m->name, &there) < 0 ||
+	    there.id != m->entry.id)
+		return status;
+	if (S_ISDIR(there.attr.mode))
+		(void)lam_rmdir(stack, lam, dir, m->name);
+	else
+		(void)lam_unlink(stack, lam, dir, m->name);
+	tell_name(m->call, dir, m->name);
+	return status;
+}
+
 static void finish(struct making *m, nfsstat3 status, create3res *out)
 {
 	struct nfs_call *call = m->call;
@@ -163,7 +184,7 @@ static nfsstat3 create_exclusive(struct making *m, const char verf[CREATEVERFSIZ
 					      m->name, first_mode(m, NULL, S_IFREG), 0, 0,
 					      &m->entry));
 		if (status == NFS3_OK)
-			return set_verf(m, &set);
+			return or_take_back(m, set_verf(m, &set));
 	}
 	if (status != NFS3ERR_EXIST)
 		return status;
@@ -178,7 +199,7 @@ static nfsstat3 create_exclusive(struct making *m, const char verf[CREATEVERFSIZ
 		return NFS3_OK;
 	/* Killed before the verifier was in it. */
 	status = made_before(m, NFS3ERR_EXIST, S_IFREG);
-	return status == NFS3_OK ? set_verf(m, &set) : status;
+	return status == NFS3_OK ? or_take_back(m, set_verf(m, &set)) : status;
 }
 
 /* UNCHECKED finds a file: only its size is set. */
@@ -219,7 +240,7 @@ static nfsstat3 create_plain(struct making *m, const sattr3 *attr, bool guarded)
 	if (guarded)
 		status = made_before(m, status, S_IFREG);
 	if (status == NFS3_OK)
-		return set_rest(m, attr);
+		return or_take_back(m, set_rest(m, attr));
 	if (status == NFS3ERR_EXIST && !guarded)
 		return reuse(m, attr);
 	return status;
@@ -266,7 +287,7 @@ void proc_mkdir(struct nfs_call *call, void *args, void *res)
 		status = made_before(&m, status, S_IFDIR);
 	}
 	if (status == NFS3_OK)
-		status = set_rest(&m, &in->attr);
+		status = or_take_back(&m, set_rest(&m, &in->attr));
 	finish(&m, status, res);
 }
 
@@ -292,7 +313,7 @@ void proc_symlink(struct nfs_call *call, void *args, void *res)
 		status = made_before(&m, status, S_IFLNK);
 	}
 	if (status == NFS3_OK)
-		status = set_rest(&m, &in->attr);
+		status = or_take_back(&m, set_rest(&m, &in->attr));
 	finish(&m, status, res);
 }
 
@@ -324,6 +345,6 @@ void proc_mknod(struct nfs_call *call, void *args, void *res)
 		status = made_before(&m, status, type);
 	}
 	if (status == NFS3_OK)
-		status = set_rest(&m, attr);
+		status = or_take_back(&m, set_rest(&m, attr));
 	finish(&m, status, res);
 }
