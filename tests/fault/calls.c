@@ -3,7 +3,7 @@
  * Every failing call: each change is made with its Nth system call refused, for every N, and again with
  * its Nth allocation refused.  The caller gets an error, and the tree is the old one, or the new one where
  * the error came late; or no error, and the tree is the new one.  Nothing stays held: no lock, no
- * reference, no descriptor.  The next opening shows the same tree and leaves no litter, and the change
+ * reference, no descriptor, no memory.  The next opening shows the same tree and leaves no litter, and the change
  * can be made then.
  *
  *	fault-calls [--setup NAME] [--only PART-OF-A-CHANGE'S-NAME] [--memory] [--open] [--look]
@@ -14,21 +14,16 @@
  * In the directory $TMPDIR.
  */
 #include "inspect.h"
+#include "refuse.h"
 #include "tests/trial/trial.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "sys/sys.h"
-
 #define POINTS_MOST 20000u
 #define HANG_S 60u
-
-static const int errors[] = { -EIO, -ENOSPC, -EDQUOT, -EINTR, -ENOMEM, -EMFILE, -ESTALE, -EACCES };
-#define N_ERRORS (sizeof(errors) / sizeof(errors[0]))
 
 static const struct setup *setup;
 static const struct change *change;
@@ -36,82 +31,9 @@ static bool verbose, memory, all_errors;
 static unsigned n_points, n_passed, n_failed;
 static char *old_tree, *new_tree;
 
-/* ---- Refusing ---- */
-
-static unsigned refuse_at, seen;
-static int refuse_with;
-static bool armed;
-static char refused[32];
-
-static int refuse(const char *name, bool mutates, bool after)
-{
-	(void)mutates;
-	if (after || ++seen != refuse_at)
-		return 0;
-	(void)snprintf(refused, sizeof(refused), "%s", name);
-	return refuse_with;
-}
-
-static bool no_memory(const char *name)
-{
-	if (!armed || ++seen != refuse_at)
-		return false;
-	(void)snprintf(refused, sizeof(refused), "%s", name);
-	return true;
-}
-
-/* The linker puts these before the C library's. */
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_reallocarray(void *p, size_t n, size_t size);
-char *__real_strdup(const char *s);
-char *__real_strndup(const char *s, size_t n);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void *__wrap_reallocarray(void *p, size_t n, size_t size);
-char *__wrap_strdup(const char *s);
-char *__wrap_strndup(const char *s, size_t n);
-
-void *__wrap_malloc(size_t size)
-{
-	return no_memory("malloc") ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return no_memory("calloc") ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t size)
-{
-	return no_memory("realloc") ? NULL : __real_realloc(p, size);
-}
-
-void *__wrap_reallocarray(void *p, size_t n, size_t size)
-{
-	return no_memory("reallocarray") ? NULL : __real_reallocarray(p, n, size);
-}
-
-char *__wrap_strdup(const char *s)
-{
-	return no_memory("strdup") ? NULL : __real_strdup(s);
-}
-
-char *__wrap_strndup(const char *s, size_t n)
-{
-	return no_memory("strndup") ? NULL : __real_strndup(s, n);
-}
-
 static void arm(unsigned at, int error)
 {
-	refuse_at = at;
-	refuse_with = error;
-	seen = 0;
-	refused[0] = '\0';
-	armed = memory;
-	sys_fault_hook = memory ? NULL : refuse;
+	refuse_arm(memory, at, error);
 	(void)alarm(HANG_S); /* a lock that is held would be waited for without end */
 }
 
@@ -119,19 +41,15 @@ static void arm(unsigned at, int error)
 static bool disarm(void)
 {
 	(void)alarm(0);
-	armed = false;
-	sys_fault_hook = NULL;
-	return seen >= refuse_at;
+	return refuse_disarm();
 }
 
 /* ---- Looking ---- */
 
 static bool complain(int answer, const char *what)
 {
-	printf("  %s, %s: %s %u (%s) refused with %s: answered %s; %s\n", setup->name, change->name,
-	       memory ? "allocation" : "call", refuse_at, refused,
-	       memory ? "nothing" : strerror(-refuse_with), answer ? strerror(-answer) : "success",
-	       what);
+	printf("  %s, %s: %s: answered %s; %s\n", setup->name, change->name, refuse_what(),
+	       answer ? strerror(-answer) : "success", what);
 	return false;
 }
 
@@ -225,6 +143,7 @@ static bool try_point(unsigned at, int error, bool *ret_reached)
 
 	trial_fresh(setup);
 	fds = inspect_fds();
+	refuse_mark();
 	stack = open_or_die();
 	r = script_run(stack, change->prepare);
 	if (r < 0)
@@ -240,6 +159,8 @@ static bool try_point(unsigned at, int error, bool *ret_reached)
 		good = complain(r, "a descriptor is left open");
 	good = good && judge_later(r, now) && judge_again(r);
 	free(now);
+	if (good && refuse_left())
+		good = complain(r, refuse_left());
 	return good;
 }
 
@@ -274,8 +195,8 @@ static void try_all(point_fn point)
 	bool reached = true, good = true;
 
 	for (unsigned at = 1; reached && good && at < POINTS_MOST; at++)
-		for (unsigned e = 0; e < (all_errors && !memory ? N_ERRORS : 1) && good; e++)
-			good = point(at, errors[(at + turn + e) % N_ERRORS], &reached);
+		for (unsigned e = 0; e < (all_errors && !memory ? REFUSE_ERRORS : 1) && good; e++)
+			good = point(at, refuse_errors[(at + turn + e) % REFUSE_ERRORS], &reached);
 	if (verbose)
 		printf("%s, %s: %u points\n", setup->name, change->name, n_points - points);
 	if (good)
@@ -310,6 +231,7 @@ static bool try_open(unsigned at, int error, bool *ret_reached)
 
 	trial_fresh(setup);
 	fds = inspect_fds();
+	refuse_mark();
 	arm(at, error);
 	r = trial_open(setup, &stack);
 	*ret_reached = disarm();
@@ -321,6 +243,8 @@ static bool try_open(unsigned at, int error, bool *ret_reached)
 	} else if (inspect_fds() != fds) {
 		return complain(r, "a descriptor is left open");
 	}
+	if (refuse_left())
+		return complain(r, refuse_left());
 	stack = open_or_die();
 	now = picture_of_stack(stack);
 	lam_stack_close(stack);

@@ -362,23 +362,38 @@ void trial_kernel_unmount(void)
 	must(umount("mnt"), "umount", "mnt");
 }
 
-const char *trial_litter(void)
+/* The first name in PLACE, where LEFT has room for it. */
+static const char *name_in(const char *place, char left[600])
 {
-	static const char *const places[] = { "work/work", "work/lamina/orphans",
-					      "work/lamina/stray" };
-	static char left[600];
+	DIR *dir = opendir(place);
+	const struct dirent *de;
 
 	left[0] = '\0';
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && !left[0]; i++) {
-		DIR *dir = opendir(places[i]);
-		const struct dirent *de;
-
-		while (dir && (de = readdir(dir)))
-			if (strcmp(de->d_name, ".") && strcmp(de->d_name, "..") &&
-			    strcmp(de->d_name, "incompat"))
-				(void)snprintf(left, sizeof(left), "%s/%s", places[i], de->d_name);
-		if (dir)
-			closedir(dir);
-	}
+	while (dir && (de = readdir(dir)))
+		if (strcmp(de->d_name, ".") && strcmp(de->d_name, "..") &&
+		    strcmp(de->d_name, "incompat"))
+			(void)snprintf(left, 600, "%s/%s is left", place, de->d_name);
+	if (dir)
+		closedir(dir);
 	return left[0] ? left : NULL;
+}
+
+#define ORPHANS "work/lamina/orphans"
+
+const char *trial_orphans(void)
+{
+	static char left[600];
+
+	return name_in(ORPHANS, left);
+}
+
+const char *trial_litter(void)
+{
+	static const char *const places[] = { "work/work", ORPHANS, "work/lamina/stray" };
+	static char left[600];
+	const char *found = NULL;
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && !found; i++)
+		found = name_in(places[i], left);
+	return found;
 }

@@ -70,8 +70,10 @@ int trial_open(const struct setup *setup, struct lam_stack **ret);
 /* Mount by Linux's overlayfs on mnt, and unmount. */
 int trial_kernel_mount(const struct setup *setup);
 void trial_kernel_unmount(void);
-/* Fails the test if temporary names are left. */
+/* A temporary name that is left after opening, as text; NULL: none is. */
 const char *trial_litter(void);
+/* An orphan that is there, also while a stack is open. */
+const char *trial_orphans(void);
 /* What `lamina check` finds in the layers, NULL if nothing is wrong. */
 const char *trial_check(const struct setup *setup);
 /* Whether INO is an inode of the lower layers. */
