@@ -338,12 +338,16 @@ static int refresh_node(struct lam_stack *s, struct node *n, struct node *d, con
 	}
 	mutex_lock(&n->lock);
 	if (f->layer != LAYER_UPPER) {
-		/* Upper's part, if the node has one, was made since.  One that was resolved from its
-		 * number did not know its layer. */
-		if (n->layer != LAYER_UPPER)
+		const bool here = n->parent == d && n->name && !strcmp(n->name, name);
+		const bool upper = n->layer == LAYER_UPPER;
+
+		/* One that was resolved from its number did not know its layer. */
+		if (!upper)
 			n->layer = f->layer;
 		mutex_unlock(&n->lock);
-		return 0;
+		/* Upper's part, if the node has one, was made since.  But a copy with another name is one
+		 * that was moved away, and no whiteout is in its place: a crash came between. */
+		return upper && !here && !f->lower_links && still_there(s, n) ? 1 : 0;
 	}
 	same = n->layer == LAYER_UPPER && n->real_ino == f->st.stx_ino;
 	mutex_unlock(&n->lock);
@@ -370,6 +374,10 @@ static uint64_t id_of_other(struct lam_stack *s, const struct node *d, const cha
 	if (f->n_lower && !f->upper) {
 		f->by_name = true;
 		return id_of_name(s, s->layers[f->lower[0]->layer].fs, d, name);
+	}
+	if (!S_ISDIR(f->type) && f->layer != LAYER_UPPER) {
+		f->by_name = true;
+		return id_of_name(s, s->layers[f->layer].fs, d, name);
 	}
 	return id_make(s, s->layers[LAYER_UPPER].fs, f->upper ? f->upper->ino : f->st.stx_ino,
 		       true);

@@ -108,7 +108,8 @@ static bool complain(unsigned at, bool after, const char *what)
 static bool in_gap(const char *now, bool kernel)
 {
 	/* To the kernel two directories with one origin are one too many. */
-	return setup->gap && (kernel || !strstr(now, " cannot be ")) &&
+	return setup->gap &&
+	       (kernel || (!strstr(now, " cannot be ") && !strstr(now, " is listed only"))) &&
 	       (!strncmp(change->run, "rename", 6) || !strncmp(change->run, "rmdir", 5) ||
 		strstr(change->run, "dir"));
 }
