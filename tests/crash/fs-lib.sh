@@ -51,6 +51,30 @@ on_fs()
 	umount "$work/m" && umount "$work" && rmdir "$work"
 }
 
+# with_disk FS COMMAND ARG...: run the command with $DISK, an image with an empty filesystem, on another one
+# that lies in memory and shares blocks between files; and $MOUNTPOINT, where nothing is mounted.  What it
+# says goes to $OUT.
+with_disk()
+{
+	local fs=$1 work
+	shift
+	work=$(mktemp -d)
+	mount -t tmpfs -o size=4g none "$work" || exit 1
+	mkdir "$work/store" "$work/m"
+	truncate -s 3G "$work/store.img"
+	mkfs.xfs -q -m reflink=1 "$work/store.img" && mount -o loop "$work/store.img" "$work/store" || exit 1
+	DISK=$work/store/disk MOUNTPOINT=$work/m OUT=$work/out
+	export DISK MOUNTPOINT OUT
+	truncate -s 400M "$DISK"
+	case $fs in
+	ext4) mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$DISK" ;;
+	xfs) mkfs.xfs -q "$DISK" ;;
+	btrfs) mkfs.btrfs -q "$DISK" >/dev/null ;;
+	esac || exit 1
+	"$@"
+	umount "$work/store" && umount "$work" && rmdir "$work"
+}
+
 finish()
 {
 	echo "$PASSED passed, $FAILED failed"
