@@ -414,7 +414,7 @@ int lam_setattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, u
 		/* One that can be written to is the upper inode's own, never of data that lies below. */
 		struct fdent *e = fdcache_get(&s->fds, &n.n->fde, true);
 
-		fd = e ? -1 : node_open(s, n.n, O_PATH);
+		fd = e ? -1 : node_open_marks(s, n.n);
 		if (!e && fd < 0)
 			return fd;
 		r = touch ? touch_owner(s, call, n.n, e ? e->fd : fd)

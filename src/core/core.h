@@ -288,6 +288,7 @@ struct lam_stack {
 		upper_handles;
 	bool upper_ordered; /* what reached the device before a change is durable before it */
 	bool can_switch_ids;
+	bool path_fds_lead; /* by /proc, from descriptors by O_PATH to their inodes */
 	uid_t self_uid;
 	gid_t self_gid;
 	struct lam_idmap uidmap, gidmap;
@@ -415,6 +416,18 @@ void place_done(struct lam_stack *s, struct place *p);
 int node_statx(struct lam_stack *s, struct node *n, struct statx *ret);
 /* A new descriptor of the topmost real inode (not its data file where they differ). */
 int node_open(struct lam_stack *s, struct node *n, int flags);
+/* By O_PATH, but for what can be opened for reading where no /proc leads from there to the inode: then
+ * attributes can be set by it. */
+int node_open_marks(struct lam_stack *s, struct node *n);
+/* An attribute to be set, or, without a value, removed. */
+struct node_mark {
+	const char *name;
+	const void *value;
+	size_t size;
+	int flags;
+};
+/* Of N, which FD is; where that cannot be by FD, by its name, with its directory locked. */
+int node_set_mark(struct lam_stack *s, struct node *n, int fd, const struct node_mark *m);
 /* Resolve ID to a referenced node, cached or not.  -ESTALE */
 int node_get(struct lam_stack *s, uint64_t id, struct node **ret);
 /* The same, and it must be a directory: -ENOTDIR. */

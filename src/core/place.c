@@ -189,3 +189,40 @@ int node_open(struct lam_stack *s, struct node *n, int flags)
 	} while (moved_between(r, tries++));
 	return r == -ENOENT ? -ESTALE : r;
 }
+
+int node_open_marks(struct lam_stack *s, struct node *n)
+{
+	int fd = -EACCES;
+
+	if (!s->path_fds_lead && (S_ISREG(node_mode_type(n)) || node_is_dir(n)))
+		fd = node_open(s, n, O_RDONLY);
+	return fd == -EACCES ? node_open(s, n, O_PATH) : fd;
+}
+
+int node_set_mark(struct lam_stack *s, struct node *n, int fd, const struct node_mark *m)
+{
+	struct statx st;
+	struct place p;
+	HELD(parent, s);
+	int r = sys_change_xattr(fd, "", m->name, m->value, m->size, m->flags);
+
+	if (r != -EBADF)
+		return r;
+	mutex_lock(&n->lock);
+	parent.n = n->parent ? node_ref(n->parent) : NULL;
+	mutex_unlock(&n->lock);
+	/* So that no other object gets the name meanwhile. */
+	if (parent.n)
+		mutex_lock(&parent.n->dir->lock);
+	r = node_place(s, n, &p);
+	if (r == 0)
+		r = sys_statx(p.dirfd, p.name, &st);
+	if (r == 0 && st.stx_ino != p.ino)
+		r = -ESTALE;
+	if (r == 0)
+		r = sys_change_xattr(p.dirfd, p.name, m->name, m->value, m->size, m->flags);
+	place_done(s, &p);
+	if (parent.n)
+		mutex_unlock(&parent.n->dir->lock);
+	return r;
+}

@@ -109,6 +109,7 @@ static int take_settings(struct lam_stack *s, const struct lam_config *c)
 	s->self_uid = geteuid();
 	s->self_gid = getegid();
 	s->can_switch_ids = sys_can_switch_ids();
+	s->path_fds_lead = sys_path_fds_lead();
 	return 0;
 }
 

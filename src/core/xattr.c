@@ -243,10 +243,10 @@ int lam_setxattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, 
 	r = copyup(s, call, n.n);
 	if (r < 0)
 		return r;
-	fd = node_open(s, n.n, O_PATH);
+	fd = node_open_marks(s, n.n);
 	if (fd < 0)
 		return fd;
-	r = sys_setxattr(fd, "", stored, value, size, how);
+	r = node_set_mark(s, n.n, fd, &(struct node_mark){ stored, value ? value : "", size, how });
 	if (r == 0 && is_acl(name))
 		r = after_acl(fd, name, flags);
 	return r;
@@ -267,8 +267,8 @@ int lam_removexattr(struct lam_stack *s, const struct lam_call *call, uint64_t i
 	r = copyup(s, call, n.n);
 	if (r < 0)
 		return r;
-	fd = node_open(s, n.n, O_PATH);
+	fd = node_open_marks(s, n.n);
 	if (fd < 0)
 		return fd;
-	return sys_removexattr(fd, "", stored);
+	return node_set_mark(s, n.n, fd, &(struct node_mark){ .name = stored });
 }

@@ -3,8 +3,10 @@
  * The fault hook and the table of features.  The hook is set while only one thread runs; the flags
  * are atomic, and only ever a hint: a thread that misses one gets ENOSYS and falls back itself.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/seam.h"
@@ -72,4 +74,10 @@ bool proc_path_of(int fd, struct proc_path *ret)
 		return false;
 	(void)snprintf(ret->text, sizeof(ret->text), "/proc/self/fd/%d", fd); /* always fits */
 	return true;
+}
+
+bool sys_path_fds_lead(void)
+{
+	return feature_present(FEATURE_PROC) &&
+	       SYS_RETRY(faccessat(AT_FDCWD, "/proc/self/fd", F_OK, 0)) == 0;
 }

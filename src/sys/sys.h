@@ -126,6 +126,15 @@ ssize_t sys_listxattr(int dirfd, const char *name, char *list, size_t size);
 int sys_setxattr(int dirfd, const char *name, const char *attr, const void *value, size_t size,
 		 int flags);
 int sys_removexattr(int dirfd, const char *name, const char *attr);
+/* One or the other: without VALUE it is removed. */
+static inline int sys_change_xattr(int dirfd, const char *name, const char *attr, const void *value,
+				   size_t size, int flags)
+{
+	return value ? sys_setxattr(dirfd, name, attr, value, size, flags)
+		     : sys_removexattr(dirfd, name, attr);
+}
+/* Whether /proc/self/fd leads from a descriptor by O_PATH to its inode. */
+bool sys_path_fds_lead(void);
 
 /* FS_IOC_GETFLAGS / SETFLAGS, FS_IOC_FSGETXATTR / FSSETXATTR, FS_IOC_GETVERSION; FD is not
  * O_PATH. */

@@ -8,6 +8,7 @@
  * /proc/self/fd/N leads to the inode itself, also a symlink's, so nothing is ever followed.
  */
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -86,8 +87,23 @@ static long op_path(const char *path, const struct xattr_op *op)
 static long op_proc(int fd, const struct xattr_op *op)
 {
 	struct proc_path path;
+	long r = proc_path_of(fd, &path) ? op_path(path.text, op) : -ENOENT;
 
-	return proc_path_of(fd, &path) ? op_path(path.text, op) : -EBADF;
+	/* The descriptor is there, so it is /proc that is not. */
+	return r == -ENOENT ? -EBADF : r;
+}
+
+/* Without /proc: what can be opened for reading is. */
+static long op_opened(int path_fd, int dirfd, const char *name, const struct xattr_op *op)
+{
+	CLEANUP_CLOSE int fd = -1;
+	struct stat st;
+
+	if (SYS_RETRY(fstat(path_fd, &st)) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
+		return -EBADF;
+	fd = (int)SYS_RETRY(
+		openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+	return fd < 0 ? fd : op_fd(fd, op);
 }
 
 static long xattr_do(int dirfd, const char *name, const struct xattr_op *op)
@@ -108,7 +124,10 @@ static long xattr_do(int dirfd, const char *name, const struct xattr_op *op)
 		feature_forget(FEATURE_XATTRAT);
 	}
 	fd = (int)SYS_RETRY(openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
-	return fd < 0 ? fd : op_proc(fd, op);
+	if (fd < 0)
+		return fd;
+	r = op_proc(fd, op);
+	return r == -EBADF ? op_opened(fd, dirfd, name, op) : r;
 }
 
 ssize_t sys_getxattr(int dirfd, const char *name, const char *attr, void *value, size_t size)
