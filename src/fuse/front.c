@@ -85,6 +85,7 @@ static void apply_config(struct fuse_front *front, const struct fuse_front_confi
 
 	lam_stack_info(front->stack, &info);
 	front->read_only = !info.writable;
+	front->breaks_links = info.writable && !info.index;
 	front->owner = (uint32_t)getuid();
 	front->root_only = config->allow_root;
 	front->opens_answered = config->opens_answered;

@@ -83,6 +83,7 @@ struct fuse_front {
 	bool root_only;			   /* of others than the owner only root may enter */
 	bool opens_answered, no_acl, no_xattr, writeback;
 	bool read_only;			 /* nothing can be written, ever */
+	bool breaks_links;		 /* a hard link that is copied up gets a new number */
 	bool want_passthrough;		 /* ask the kernel for it */
 	struct passthrough *passthrough; /* NULL: not used */
 	uint32_t want_write;		 /* bytes of one WRITE that are wished for */
@@ -240,6 +241,13 @@ int notify_ask_inode(struct fuse_front *front, uint64_t id);
 int notify_resend(struct fuse_front *front);
 /* A set-uid or set-gid bit or the like may have gone: make the kernel ask for ID's mode again. */
 void notify_priv_gone(struct fuse_front *front, uint64_t id);
+
+/* numbers.c */
+
+/* The number that the object shows that RQ may copy up; 0: it cannot change. */
+uint64_t numbers_before(struct request *rq);
+/* Afterwards: where it is another one, the kernel drops its listing of the directory. */
+void numbers_after(struct request *rq, uint64_t before);
 
 /* mount.c */
 

@@ -242,6 +242,7 @@ static void prime(struct request *rq)
 
 static int run(struct request *rq, const struct op *op)
 {
+	uint64_t before = 0;
 	int r;
 
 	if (rq->front->root_only && !(op->flags & OP_ANYONE) && rq->head.uid != 0 &&
@@ -252,7 +253,11 @@ static int run(struct request *rq, const struct op *op)
 	if (rq->front->names)
 		prime(rq);
 	enter(rq);
+	if (rq->front->breaks_links)
+		before = numbers_before(rq);
 	r = op->run(rq);
+	if (before && r >= 0 && r != REQUEST_LATE)
+		numbers_after(rq, before);
 	leave(rq->slot);
 	return r;
 }

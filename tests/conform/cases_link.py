@@ -181,6 +181,18 @@ def every_order(o):
 	o.find()
 
 
+@case(lower=[[F("d/f", "x"), H("d/h", "d/f"), H("d/i", "d/f")]], opts=["index=off"])
+def broken_links_are_listed_anew(o):
+	"""Each ls() compares the numbers of entries and objects."""
+	o.ls("d")
+	o.chmod("d/f", 0o600)
+	o.ls("d")
+	o.append("d/h", b"y")
+	o.ls("d")
+	o.link("d/i", "d/j")
+	o.ls("d")
+
+
 @case(lower=[TRIO], opts=["index=off"], bytes=False)
 def without_index(o):
 	"""Links break as the kernel's do when there is no index; each name keeps its own data."""

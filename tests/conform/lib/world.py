@@ -229,8 +229,10 @@ def remove_tree(path):
 		shutil.rmtree(path, ignore_errors=True)
 
 
+# Where no filesystem has file handles the kernel has no index.
+NO_HANDLES = "name_to_handle" in os.environ.get("LAMINA_WITHOUT", "").split()
 KERNEL_DEFAULTS = {
-	"index": "on", "redirect_dir": "on", "metacopy": "off", "nfs_export": "off",
+	"index": "off" if NO_HANDLES else "on", "redirect_dir": "on", "metacopy": "off", "nfs_export": "off",
 }
 
 
