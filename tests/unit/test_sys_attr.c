@@ -154,7 +154,7 @@ static void check_ways(const char *name, int fd, const char *attr, const char *o
 
 static void test_xattr(void **state)
 {
-	int fd = make_file("file", "");
+	int fd = make_file("file", ""), path;
 
 	(void)state;
 	make_empty("other");
@@ -163,9 +163,19 @@ static void test_xattr(void **state)
 		assert_int_equal(sys_getxattr(scratch, "none", "user.test", NULL, 0), -ENOENT);
 		sys_disable("xattrat");
 	}
+	/* Without /proc what can be opened is, and nothing can be done by O_PATH alone. */
 	sys_disable("proc");
-	assert_int_equal(sys_setxattr(scratch, "file", "user.test", "x", 1, 0), -EBADF);
+	path = sys_openat(scratch, "file", O_PATH | O_NOFOLLOW, 0);
+	assert_false(sys_path_fds_lead());
+	assert_int_equal(sys_setxattr(scratch, "file", "user.test", "x", 1, 0), 0);
+	assert_int_equal(sys_getxattr(fd, "", "user.test", NULL, 0), 1);
+	assert_int_equal(sys_change_xattr(path, "", "user.test", "x", 1, 0), -EBADF);
+	assert_int_equal(symlinkat("file", scratch, "link"), 0);
+	assert_int_equal(sys_setxattr(scratch, "link", "user.test", "x", 1, 0), -EBADF);
+	assert_int_equal(sys_change_xattr(fd, "", "user.test", NULL, 0, 0), 0);
+	assert_int_equal(sys_getxattr(fd, "", "user.test", NULL, 0), -ENODATA);
 	assert_int_equal(sys_setxattr(fd, "", "user.test", "x", 1, 0), 0);
+	sys_close(path);
 	sys_disable("xattr");
 	assert_int_equal(sys_getxattr(fd, "", "user.test", NULL, 0), -EOPNOTSUPP);
 	sys_close(fd);
