@@ -334,9 +334,13 @@ static bool flags_of_special_files(const struct difference *d)
 /* What the kernel lists but cannot look up: a whiteout where nothing is merged. */
 static bool whiteout_not_merged(const struct difference *d)
 {
+	uint64_t e = rec_value(d->kr, W_CALL, TAG_ERRNO, 0);
+	/* not empty, as upper's filesystem says it */
+	bool full = e == ENOTEMPTY ||
+		    (e == EEXIST && d->op && !(d->op->code == OP_RENAME && d->op->a));
+
 	if (d->op && (d->op->code == OP_RMDIR || d->op->code == OP_RENAME) && d->where < W_TREE &&
-	    rec_value(d->kr, W_CALL, TAG_ERRNO, 0) == ENOTEMPTY &&
-	    rec_value(d->lr, W_CALL, TAG_ERRNO, 1) == 0) {
+	    full && rec_value(d->lr, W_CALL, TAG_ERRNO, 1) == 0) {
 		d->run->sh->over = true;
 		return true;
 	}
