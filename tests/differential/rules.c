@@ -698,6 +698,50 @@ static bool size_of_metacopy(const struct difference *d)
 	       !rec_get(d->lr, W_TREE, TAG_POS, &read);
 }
 
+/* Whether what the step has opened, or its target, cannot be read in Lamina for this reason. */
+static bool read_fails(const struct difference *d, uint64_t error)
+{
+	const struct side *s = &d->run->side[d->run->sh->kernel[0] ? 1 : 0];
+	bool opens = d->op->code == OP_OPEN || d->op->code == OP_OPENHANDLE;
+	char proc[40], byte;
+	bool fails;
+	int fd;
+
+	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d", op_fd(s, d->op->fd));
+	fd = opens ? open(proc, O_RDONLY | O_CLOEXEC)
+		   : openat(op_dir(s, d->op->at), d->op->path.p,
+			    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	fails = fd >= 0 && pread(fd, &byte, 1, 0) < 0 && (uint64_t)errno == error;
+	if (fd >= 0)
+		(void)close(fd);
+	return fails;
+}
+
+/* A file with metadata only whose data is nowhere: opens ask nobody, so it is the first read that fails. */
+static bool missing_data(const struct difference *d)
+{
+	const struct config *cfg = &d->run->script->cfg;
+	uint64_t k = rec_value(d->kr, W_CALL, TAG_ERRNO, 0);
+
+	if (!cfg->metacopy && !cfg->datas)
+		return false;
+	if (d->where == W_TREE) /* both have an error in the place of the contents */
+		return d->tag == TAG_POS && !d->has_k && d->l == 0 &&
+		       rec_value(d->lr, W_TREE, TAG_DATA, 0) < 4096 &&
+		       rec_value(d->lr, W_TREE, TAG_DATA, 0) ==
+			       rec_value(d->kr, W_TREE, TAG_DATA, 1);
+	if (!d->op || d->where >= W_TREE || (k != ENOENT && k != EIO) ||
+	    rec_value(d->lr, W_CALL, TAG_ERRNO, 1) != 0)
+		return false;
+	if (d->op->code == OP_OPEN || d->op->code == OP_OPENHANDLE)
+		return (d->where == W_CALL || d->where == W_FD) && read_fails(d, k);
+	/* the kernel wants it for a copy of the metadata, too */
+	if (d->op->code < OP_CHMOD || d->op->code > OP_REMOVEXATTR || !read_fails(d, k))
+		return false;
+	d->run->sh->over = true;
+	return true;
+}
+
 static const struct rule {
 	const char *name;
 	bool (*allows)(const struct difference *d);
@@ -733,6 +777,7 @@ static const struct rule {
 	{ "allocated-ahead", allocated_ahead },
 	{ "capabilities-of-mappings", capabilities_of_mappings },
 	{ "size-of-metacopy", size_of_metacopy },
+	{ "missing-data", missing_data },
 	{ "coherent-mappings", coherent_mappings },
 	{ "long-redirect", long_redirect },
 	{ "set-group-id", set_group_id },
