@@ -338,7 +338,8 @@ static int refresh_node(struct lam_stack *s, struct node *n, struct node *d, con
 	}
 	mutex_lock(&n->lock);
 	if (f->layer != LAYER_UPPER) {
-		const bool here = n->parent == d && n->name && !strcmp(n->name, name);
+		const bool here = n->parent && n->parent->id == d->id && n->name &&
+				  !strcmp(n->name, name);
 		const bool upper = n->layer == LAYER_UPPER;
 
 		/* One that was resolved from its number did not know its layer. */
