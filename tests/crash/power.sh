@@ -4,6 +4,7 @@
 # shellcheck source=tests/crash/fs-lib.sh
 . "$(dirname "$0")/fs-lib.sh"
 
+# shellcheck disable=SC2317 # with_disk calls it
 run_power()
 {
 	local rc=0
