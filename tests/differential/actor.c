@@ -563,6 +563,8 @@ static bool do_step(struct run *run, const struct op *op)
 		close_slot(run, op->fd % SLOTS);
 	if (op->code == OP_RENAME && run->rec[0]->f[1].value)
 		note_refused_rename(sh, op);
+	else if (op->code == OP_RENAME)
+		note_moved(sh, op);
 	/* through a symlink nobody has looked at what was truncated */
 	if (op->code == OP_TRUNCATE && !run->rec[0]->f[1].value &&
 	    S_ISLNK(rec_value(run->rec[0], W_TARGET, TAG_MODE, 0)))

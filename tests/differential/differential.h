@@ -269,6 +269,7 @@ void run_fail(struct run *run, const char *kind, const char *format, ...)
 /* facts.c */
 uint64_t cache_reclaims(void);
 void note_refused_rename(struct shared *sh, const struct op *op);
+void note_moved(struct shared *sh, const struct op *op);
 
 /* rules.c */
 bool rules_allow(const struct difference *d);

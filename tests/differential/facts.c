@@ -99,16 +99,39 @@ void note_refused_rename(struct shared *sh, const struct op *op)
 	note_names(sh, &op->path2);
 }
 
-/* Whether a refused rename had this name in its paths. */
-bool fact_was_refused(const struct difference *d, const char *name, size_t len)
+static bool is_refused(const struct shared *sh, const char *name, size_t len)
 {
-	const struct shared *sh = d->run->sh;
 	uint64_t hash = look_hash(name, len);
 
 	for (size_t i = 0; i < sh->n_refused; i++)
 		if (sh->refused[i] == hash)
 			return true;
 	return false;
+}
+
+static struct str last_name(const struct str *path)
+{
+	const char *slash = path->len ? memrchr(path->p, '/', path->len) : NULL;
+	size_t start = slash ? (size_t)(slash - path->p) + 1 : 0;
+
+	return (struct str){ path->p + start, path->len - start };
+}
+
+/* What a refused rename has marked keeps its marks where it is moved to. */
+void note_moved(struct shared *sh, const struct op *op)
+{
+	const struct str from = last_name(&op->path), to = last_name(&op->path2);
+
+	if (is_refused(sh, from.p, from.len))
+		note_names(sh, &to);
+	else if (is_refused(sh, to.p, to.len)) /* an exchange */
+		note_names(sh, &from);
+}
+
+/* Whether a refused rename had this name in its paths. */
+bool fact_was_refused(const struct difference *d, const char *name, size_t len)
+{
+	return is_refused(d->run->sh, name, len);
 }
 
 /* Whether a listing has the name without a type. */
