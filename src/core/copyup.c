@@ -828,13 +828,8 @@ static int copyup_all(struct lam_stack *s, const struct lam_call *call, struct n
 		return -EROFS;
 	if (n->flags & NF_DETACHED && !node_is_upper(n) && !(n->flags & NF_DEAD)) {
 		/* Reached by a handle: its name must be known, or the copy would be nobody's. */
-		int r = resolve_connect(s, n);
+		int r = resolve_connect_or_end(s, n);
 
-		/* An earlier process let its last name be removed while it was in use. */
-		if (r == -ESTALE && s->takeover) {
-			n->flags |= NF_DEAD;
-			r = 0;
-		}
 		if (r < 0)
 			return r;
 	}

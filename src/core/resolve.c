@@ -405,6 +405,25 @@ int resolve_connect(struct lam_stack *s, struct node *n)
 	return r;
 }
 
+int resolve_connect_or_end(struct lam_stack *s, struct node *n)
+{
+	struct mutex *guard MUTEX_GUARD = NULL;
+	int r;
+
+	if (!s->takeover)
+		return resolve_connect(s, n);
+	/* So that no name is missed because it moves during a walk. */
+	guard = mutex_guard(&s->rename_lock);
+	r = resolve_connect(s, n);
+	if (r != -ESTALE || node_is_dir(n))
+		return r;
+	mutex_lock(&n->lock);
+	if (!n->parent && !node_is_upper(n))
+		n->flags |= NF_DEAD;
+	mutex_unlock(&n->lock);
+	return n->flags & NF_DEAD ? 0 : r;
+}
+
 static void set_generation(struct node *n, const struct fsys *fs, const struct sys_handle *h,
 			   const struct statx *lower_st)
 {

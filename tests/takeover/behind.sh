@@ -94,6 +94,7 @@ try:
     while len(ends) < n + 2:
         time.sleep(.01)
     assert os.pread(f, 5, 0) == b"small"
+    assert os.fstat(f).st_nlink == 0
     assert os.pwrite(f, b"SMALL", 0) == 5
     assert os.pread(f, 5, 0) == b"SMALL"
     assert os.fstat(f).st_nlink == 0
