@@ -47,8 +47,10 @@ struct drc_entry {
 	uint8_t answer[DRC_ANSWER_MAX];
 };
 
-/* The file: a head, and a slot for each entry. */
-#define FILE_MAGIC "lamina replies 1"
+/* The file: a head, and a slot for each entry.  None is on two pages: a process that is killed while it writes has
+ * written one or has not, but may have written the first of two pages. */
+#define SLOT_SIZE 1024u
+#define FILE_MAGIC "lamina replies 2"
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 
 struct file_head {
@@ -63,7 +65,10 @@ struct file_slot {
 	uint64_t id;
 	uint32_t done, len; /* DONE 0: begun */
 	uint8_t answer[DRC_ANSWER_MAX];
+	uint8_t fill[SLOT_SIZE - 56 - DRC_ANSWER_MAX];
 };
+_Static_assert(sizeof(struct file_slot) == SLOT_SIZE && sizeof(struct file_head) <= SLOT_SIZE,
+	       "pages hold whole slots");
 
 LIST_HEAD(drc_chain, drc_entry);
 
@@ -89,7 +94,7 @@ static off_t slot_at(const struct drc *drc, const struct drc_entry *entry)
 {
 	const size_t slot = (size_t)(entry - drc->entries);
 
-	return (off_t)(sizeof(struct file_head) + slot * sizeof(struct file_slot));
+	return (off_t)((1 + slot) * SLOT_SIZE); /* the head has one to itself */
 }
 
 static uint64_t slot_sum(const struct file_slot *slot)

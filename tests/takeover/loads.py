@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
@@ -473,7 +474,9 @@ class Runner:
 			try:
 				getattr(loads, which)()
 			except (Wrong, OSError, AssertionError) as e:
-				self.problems.append("%s: %s: %s" % (which, type(e).__name__, e))
+				at = ["%s:%d: %s" % (os.path.basename(f.filename), f.lineno, f.line)
+					for f in traceback.extract_tb(e.__traceback__)[1:]]
+				self.problems.append("%s: %s: %s; %s" % (which, type(e).__name__, e, "; ".join(at)))
 				return
 			self.rounds[which] = self.rounds.get(which, 0) + 1
 
