@@ -102,9 +102,12 @@ coverage:
 	@scripts/build.sh build-coverage -Db_coverage=true -Db_lto=false -Doptimization=0 \
 		-Dlock_ranks=true $(MESON_ARGS)
 	@tests/run --build build-coverage $(SANITIZED) $(TEST_ARGS)
-	@gcovr --root . --filter src/ --exclude-throw-branches build-coverage \
-		--html-details build-coverage/coverage.html --txt build-coverage/coverage.txt
+	@gcovr --root . --filter src/ --exclude-throw-branches \
+		--exclude-branches-by-pattern '.*CHECK\(.*' build-coverage \
+		--html-details build-coverage/coverage.html --txt build-coverage/coverage.txt \
+		--json-summary build-coverage/coverage.json
 	@cat build-coverage/coverage.txt
+	@scripts/coverage.py build-coverage/coverage.json
 
 soak: all
 	@scripts/bootstrap.sh test

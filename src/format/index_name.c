@@ -32,7 +32,7 @@ static int hex_value(char c)
 
 int index_name_decode(const char *name, struct fh *ret)
 {
-	size_t len = strnlen(name, INDEX_NAME_MAX + 1);
+	size_t len = strnlen(name, INDEX_NAME_MAX + 2); /* one too many would be odd */
 	struct fh_view view;
 	struct fh fh;
 	int r;
