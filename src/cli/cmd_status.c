@@ -197,7 +197,7 @@ static int show(void *ctx, const char *path, uint64_t minor)
 static int find(const char *arg, char **ret_path, uint64_t *ret_minor)
 {
 	CLEANUP_FREE char *path = mount_table_path(arg);
-	struct mount_entry entry;
+	struct mount_entry entry = { 0 };
 	int r = path ? mount_table_find(path, &entry) : -errno;
 
 	if (r == -ENOENT && path)

@@ -33,7 +33,7 @@ static const struct option flags[] = {
 static int upgrade(const char *path)
 {
 	CLEANUP_CLOSE int program = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-	struct mount_entry entry;
+	struct mount_entry entry = { 0 };
 	uint64_t gap_us = 0;
 	char why[256];
 	int r = program < 0 ? -errno : mount_table_find(path, &entry);

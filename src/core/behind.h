@@ -20,6 +20,8 @@ struct behind;
 struct lam_stack;
 struct node;
 
+TAILQ_HEAD(behindlist, behind);
+
 /* Those of a stack. */
 struct behinds {
 	uint64_t
@@ -28,7 +30,7 @@ struct behinds {
 	_Atomic unsigned n; /* how many there are */
 	struct mutex lock;  /* RANK_LEAF: the list and references */
 	struct cond cond;   /* something to do, or the end */
-	TAILQ_HEAD(, behind) all;
+	struct behindlist all;
 	bool running; /* there is a thread; lock */
 	atomic_bool stop;
 	pthread_t thread;
