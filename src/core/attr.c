@@ -177,8 +177,7 @@ int lam_getattr(struct lam_stack *s, const struct lam_call *call, uint64_t id, s
 
 	(void)call;
 	/* Whether it has a name still decides on its count. */
-	if (r == 0 && s->takeover && n.n->flags & NF_DETACHED && !node_is_dir(n.n) &&
-	    !node_is_upper(n.n) && !(n.n->flags & NF_DEAD))
+	if (r == 0 && s->takeover && !node_is_dir(n.n))
 		r = resolve_connect_or_end(s, n.n);
 	return r < 0 ? r : attr_get(s, n.n, ret);
 }

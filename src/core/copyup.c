@@ -822,21 +822,19 @@ static struct node *next_to_copy(struct lam_stack *s, struct node *n)
 static int copyup_all(struct lam_stack *s, const struct lam_call *call, struct node *n,
 		      uint64_t size, bool data, bool may_be_behind)
 {
+	int r;
+
 	if (is_done(n, data))
 		return 0;
 	if (s->read_only)
 		return -EROFS;
-	if (n->flags & NF_DETACHED && !node_is_upper(n) && !(n->flags & NF_DEAD)) {
-		/* Reached by a handle: its name must be known, or the copy would be nobody's. */
-		int r = resolve_connect_or_end(s, n);
-
-		if (r < 0)
-			return r;
-	}
+	/* Reached by a handle: its name must be known, or the copy would be nobody's. */
+	r = resolve_connect_or_end(s, n);
+	if (r < 0)
+		return r;
 	for (;;) {
 		HELD(at, s);
 		bool own;
-		int r;
 
 		at.n = node_is_upper(n) ? node_ref(n) : next_to_copy(s, n);
 		own = at.n == n;

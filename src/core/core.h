@@ -818,7 +818,7 @@ int data_fd(struct lam_stack *s, struct node *n, bool write, struct fdent **ret)
 int resolve_id(struct lam_stack *s, uint64_t id, struct node **ret);
 /* Find a name for a node that is known by handle only.  -ESTALE if it has none. */
 int resolve_connect(struct lam_stack *s, struct node *n);
-/* The same; but a lower file that an earlier process let lose its name while it was in use is dead, which is no error.
+/* The same for what is only below; but a lower file that an earlier process let lose its name while it was in use is dead, which is no error.
  * Takes the rename lock. */
 int resolve_connect_or_end(struct lam_stack *s, struct node *n);
 

@@ -410,7 +410,9 @@ int resolve_connect_or_end(struct lam_stack *s, struct node *n)
 	struct mutex *guard MUTEX_GUARD = NULL;
 	int r;
 
-	if (!s->takeover)
+	if (node_is_upper(n) || n->flags & NF_DEAD)
+		return 0;
+	if (!s->takeover || !(n->flags & NF_DETACHED))
 		return resolve_connect(s, n);
 	/* So that no name is missed because it moves during a walk. */
 	guard = mutex_guard(&s->rename_lock);

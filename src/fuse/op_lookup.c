@@ -64,11 +64,16 @@ bool front_in_use(void *ctx, uint64_t id)
 	return front->successor;
 }
 
-void front_gone(struct fuse_front *front, uint64_t id)
+static void end_part(struct fuse_front *front, uint64_t id)
 {
 	going = id;
 	lam_forget(front->stack, id);
 	going = 0;
+}
+
+void front_gone(struct fuse_front *front, uint64_t id)
+{
+	end_part(front, id);
 	names_drop(front, id);
 }
 
@@ -80,11 +85,8 @@ static void gone_unless_made(struct fuse_front *front, uint64_t id)
 
 	mutex_lock(&front->making);
 	made = holds_has(front->holds, id) || again_was_made(front, id);
-	if (!made) {
-		going = id;
-		lam_forget(front->stack, id);
-		going = 0;
-	}
+	if (!made)
+		end_part(front, id);
 	mutex_unlock(&front->making);
 	if (made)
 		atomic_store(&front->doubts, true);

@@ -122,16 +122,6 @@ static bool judge_again(int answer)
 
 /* ---- Changes ---- */
 
-static struct lam_stack *open_or_die(void)
-{
-	struct lam_stack *stack;
-	int r = trial_open(setup, &stack);
-
-	if (r < 0)
-		trial_die("%s: cannot open: %s", setup->name, strerror(-r));
-	return stack;
-}
-
 /* One call refused.  *RET_REACHED: the change has as many. */
 static bool try_point(unsigned at, int error, bool *ret_reached)
 {
@@ -144,7 +134,7 @@ static bool try_point(unsigned at, int error, bool *ret_reached)
 	trial_fresh(setup);
 	fds = inspect_fds();
 	refuse_mark();
-	stack = open_or_die();
+	stack = trial_open_or_die(setup);
 	r = script_run(stack, change->prepare);
 	if (r < 0)
 		trial_die("%s: cannot be prepared: %s", change->name, strerror(-r));
@@ -171,7 +161,7 @@ static char *take_tree(bool changed)
 	int r;
 
 	trial_fresh(setup);
-	stack = open_or_die();
+	stack = trial_open_or_die(setup);
 	r = script_run(stack, change->prepare);
 	if (r == 0 && changed)
 		r = script_run(stack, change->run);
@@ -180,7 +170,7 @@ static char *take_tree(bool changed)
 	if (r < 0)
 		trial_die("%s, %s: with nothing refused: %s", setup->name, change->name,
 			  strerror(-r));
-	stack = open_or_die();
+	stack = trial_open_or_die(setup);
 	tree = picture_of_stack(stack);
 	lam_stack_close(stack);
 	return tree;
@@ -245,7 +235,7 @@ static bool try_open(unsigned at, int error, bool *ret_reached)
 	}
 	if (refuse_left())
 		return complain(r, refuse_left());
-	stack = open_or_die();
+	stack = trial_open_or_die(setup);
 	now = picture_of_stack(stack);
 	lam_stack_close(stack);
 	if (strcmp(now, old_tree) != 0) {
@@ -268,7 +258,7 @@ static bool try_look(unsigned at, int error, bool *ret_reached)
 	if (at == 1)
 		trial_fresh(setup);
 	fds = inspect_fds();
-	stack = open_or_die();
+	stack = trial_open_or_die(setup);
 	arm(at, error);
 	now = picture_of_stack(stack);
 	*ret_reached = disarm();

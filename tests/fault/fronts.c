@@ -78,12 +78,8 @@ const char *lists_differ(const struct names *all, const struct names *ours)
 
 static struct lam_stack *serve(void)
 {
-	struct lam_stack *stack;
-	int r = trial_open(setup, &stack);
-
-	if (r < 0)
-		trial_die("%s: cannot open: %s", setup->name, strerror(-r));
-	r = script_run(stack, ask->prepare);
+	struct lam_stack *stack = trial_open_or_die(setup);
+	int r = script_run(stack, ask->prepare);
 	if (r < 0)
 		trial_die("%s: cannot be prepared: %s", ask->name, strerror(-r));
 	client->begin(stack);

@@ -307,6 +307,16 @@ int trial_open(const struct setup *setup, struct lam_stack **ret)
 	return r;
 }
 
+struct lam_stack *trial_open_or_die(const struct setup *setup)
+{
+	struct lam_stack *stack;
+	int r = trial_open(setup, &stack);
+
+	if (r < 0)
+		trial_die("%s: cannot open: %s", setup->name, strerror(-r));
+	return stack;
+}
+
 /* ---- The check ---- */
 
 static char findings[2000];

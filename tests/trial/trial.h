@@ -67,6 +67,7 @@ void trial_fresh(const struct setup *setup);
 /* Upper and work with nothing in them. */
 void trial_empty(void);
 int trial_open(const struct setup *setup, struct lam_stack **ret);
+struct lam_stack *trial_open_or_die(const struct setup *setup);
 /* Mount by Linux's overlayfs on mnt, and unmount. */
 int trial_kernel_mount(const struct setup *setup);
 void trial_kernel_unmount(void);
